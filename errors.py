@@ -56,3 +56,8 @@ class StageError(AutocompressError):
         self.stage: FailureStage = stage
         self.kind: FailureKind = kind
         self.retryable = retryable
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the error says that the board cannot be reached now, and nothing about the candidate."""
+    return isinstance(error, TargetUnavailable) or (isinstance(error, StageError) and error.kind == "device")

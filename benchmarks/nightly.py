@@ -104,12 +104,11 @@ def _made_up(noise: Noise) -> Iterator[None]:
 
 def measure(bundle: Path) -> None:
     """Prints the noise of this machine now."""
-    from autocompress.evaluation.targets import load_targets, target_at
     from autocompress.nightly.steps.in_turns import Setting, measure_in_turns
-    from autocompress.profiles import FINALIST_TIMING
+    from autocompress.profiles import FINALIST_TIMING, load_profile
+    from autocompress.targets import Target
 
-    (named,) = load_targets("cpu")
-    target = target_at(named.profile, named.address)
+    target = Target(load_profile("cpu"))
     ratios = []
     for _ in range(10):
         with target.session() as session:

@@ -32,7 +32,8 @@ TargetName = Annotated[
         "--target",
         autocompletion=complete_target,
         metavar="T[@user@host[:port]]",
-        help="A target's name (`autocompress targets`) or TOML file, with the device's address.",
+        help="A target's name (`autocompress targets`) or TOML file, with the device's address. Several "
+        "boards of one kind: T@a+b, on whichever is free.",
     ),
 ]
 TargetNames = Annotated[
@@ -41,7 +42,8 @@ TargetNames = Annotated[
         "--target",
         autocompletion=complete_target,
         metavar="T[,T…]",
-        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port].",
+        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port]. Several "
+        "boards of one kind are one target: T@a+b measures on whichever is free.",
     ),
 ]
 TaskArguments = Annotated[

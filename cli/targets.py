@@ -39,7 +39,9 @@ Shapes = Annotated[
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        autocompletion=complete_target, metavar="T[@user@host[:port]]", help="A target's name or TOML file."
+        autocompletion=complete_target,
+        metavar="T[@user@host[:port]]",
+        help="A target's name or TOML file. Several boards of one kind: T@a+b.",
     ),
 ]
 DeviceArgument = Annotated[
@@ -102,10 +104,14 @@ def measure(
         from ..targets import Target, measure_model, parse_shape
         from ..targets.held_clocks import ClocksOfTargets
         from ..targets.here import require_here
+        from ..targets.pool.boards import boards_at
         from ..targets.target import LEFT_OUT
 
         if "," in target:
-            raise InputError(f"--target {target!r} names several targets: measure on one at a time.")
+            raise InputError(
+                f"--target {target!r} names several targets: measure on one at a time. Boards of one kind "
+                "are one target with + between them, T@a+b."
+            )
         if raw and not as_json:
             raise InputError("--raw is for --json: give both, or none.")
         shapes, address = dict(parse_shape(text) for text in shape or []), parse_target(target)
@@ -113,7 +119,12 @@ def measure(
         if address.local:
             require_here(profile)
         with ClocksOfTargets(wanted=set_clocks, say=say) as clocks:
-            subject = Target(profile, shapes=shapes, address=address, clocks=clocks.of(profile, address))
+            held = clocks.of(profile, address)
+            subject = (
+                boards_at(profile, address, shapes=shapes)
+                if address.others
+                else Target(profile, shapes=shapes, address=address, clocks=held)
+            )
             measurement = measure_model(model, subject, baseline=baseline, batch=batch)
         energy = Energy.of([measurement])
         files = {"model": model, "baseline": baseline}

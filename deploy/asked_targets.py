@@ -108,5 +108,5 @@ def _needed(name: str, stated: TargetAddress) -> str:
     )
 
 
-def _place(address: TargetAddress) -> tuple[str, str | None, int | None]:
-    return address.name, address.host, address.port
+def _place(address: TargetAddress) -> tuple[str, frozenset[tuple[str | None, int | None]]]:
+    return address.name, frozenset((board.host, board.port) for board in address.boards)

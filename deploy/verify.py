@@ -23,8 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import RunDirectoryError, StageError, TargetUnavailable
-from ..evaluation.availability import is_away
+from ..errors import RunDirectoryError, StageError, TargetUnavailable, is_away
 from ..evaluation.targets import NamedTarget, target_at
 from ..files import digest_of_file, file_below
 from ..profiles import Measurement, TimingConfig
@@ -40,8 +39,8 @@ from ..results.view import PointOn, RunOn
 from ..targets.control import patiently
 from ..targets.here import require_here
 from ..targets.model_files.one_file import require_whole
+from ..targets.pool.boards import Device
 from ..targets.store import MeasurementStore
-from ..targets.target import Target
 from .unfinished import FileNow, TargetNow, now
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ QUALITY_ROOM = 0.01  # relative, where the run states no interval
 Say = Callable[[str], None]
 
 
-def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs: Path | None) -> Target:
+def usable_target(named: NamedTarget, store: MeasurementStore | None, *, inputs: Path | None) -> Device:
     """The target, which answered. TargetUnavailable says which one did not, and why."""
     try:
         if named.address.local:
@@ -100,7 +99,7 @@ class Stated:
 
     def measure(
         self,
-        target: Target,
+        target: Device,
         measured: TargetNow,
         *,
         scorer: "Scorer | None",
@@ -185,7 +184,7 @@ def slower(now: Interval, stated: Interval) -> bool:
 
 
 def _measured(
-    target: Target,
+    target: Device,
     files: tuple[Path, Path],
     scorer: "Scorer | None",
     *,

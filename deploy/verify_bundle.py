@@ -31,7 +31,8 @@ from ..results.records.latency import Latency
 from ..results.records.manifest import Manifest, ReferenceFacts
 from ..targets.held_clocks import ClocksOfTargets
 from ..targets.on_device.inputs import stored_arrays
-from ..targets.target import Target, TargetSession
+from ..targets.pool.boards import Device
+from ..targets.target import TargetSession
 from .asked_targets import address_in, is_here
 from .given_task import GivenTask
 from .read_bundle import read_manifest, restored_model
@@ -97,7 +98,7 @@ def _reference(path: Path, manifest: Manifest, folder: Path, *, same: bool) -> P
 def _measured(
     manifest: Manifest,
     files: tuple[Path, Path | str],
-    target: Target,
+    target: Device,
     scoring: Scoring,
     *,
     folder: Path,

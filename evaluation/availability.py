@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..errors import StageError, TargetUnavailable
+from ..errors import StageError, TargetUnavailable, is_away
 from ..profiles import format_duration
 
 PAUSES_S = (5.0, 10.0, 20.0, 40.0, 60.0)  # between the tries of one absence; the last one repeats
@@ -17,11 +17,6 @@ PATIENCE_S = 600.0
 
 Say = Callable[[str], None]
 T = TypeVar("T")
-
-
-def is_away(error: Exception) -> bool:
-    """Whether the error says that the board cannot be reached now, and nothing about the candidate."""
-    return isinstance(error, TargetUnavailable) or (isinstance(error, StageError) and error.kind == "device")
 
 
 class Patience:

@@ -11,15 +11,16 @@ from typing import Protocol
 from ..compress.compressor import BuildResult, BuiltFile
 from ..compress.options import FileFormat
 from ..compress.recipe import Recipe
-from ..errors import StageError, TargetUnavailable
+from ..errors import StageError, TargetUnavailable, is_away
 from ..files import digest_of_file
 from ..profiles import TimingConfig
 from ..results.records.latency import AnyLatency
 from ..results.records.point import ArtifactFacts, Failure, Measured, Missing, Outcome, Point
 from ..results.records.reading import Interval
+from ..targets.pool.boards import Boards
 from ..targets.target import TargetSession
 from .answers import Answers, Examiner, answers_key, timed
-from .availability import Availability, is_away
+from .availability import Availability
 from .predicted import AnyTarget, latency_on
 from .racing import Beaten, Race
 from .targets import format_of
@@ -91,7 +92,28 @@ class Bench:
     ) -> tuple[Outcome, TargetError | None]:
         """What the candidate is on the target, and the error that kept it from being measured, if any. Raises
         Beaten, which has the latency, when it lost its race.
+
+        Where one of several boards is lost, another one goes on: what the candidate answered is known.
         """
+        name, tries = target.profile.name, 1
+        outcome, error = self._measured_on(target, candidate, seconds=seconds, progress=progress)
+        while error is not None and is_away(error) and _another_board(target, tries):
+            tries += 1
+            answered = replace(candidate, outcomes={**candidate.outcomes, name: outcome})
+            outcome, error = self._measured_on(target, answered, seconds=seconds, progress=progress)
+        if error is not None and is_away(error):
+            self.availability.gone(name, str(error))
+        return outcome, error
+
+    def _measured_on(
+        self,
+        target: AnyTarget,
+        candidate: Candidate,
+        *,
+        seconds: MutableMapping[str, float],
+        progress: Progress,
+    ) -> tuple[Outcome, TargetError | None]:
+        """The same, tried once."""
         name, original = target.profile.name, candidate.original_on(target)
         if candidate.original is not None and original is None:
             reason = self.availability.reason(name)
@@ -128,8 +150,6 @@ class Bench:
         except Beaten as beaten:
             raise Beaten(replace(beaten.lost, latency=latency)) from None
         except (StageError, TargetUnavailable) as error:
-            if is_away(error):
-                self.availability.gone(name, str(error))
             return self._missing(target, candidate, answers, error), error
         drop = self._drop(answers, original)
         measured = Measured(
@@ -215,6 +235,11 @@ class Bench:
         if original is None:
             return 0.0
         return self.examiner.metric.drop(answers.quality.validation, baseline=original.quality.validation)
+
+
+def _another_board(target: AnyTarget, tries: int) -> bool:
+    """Whether another of several boards answers; none is asked twice."""
+    return isinstance(target, Boards) and tries < target.count and target.others_left
 
 
 def built_for(target: AnyTarget, build: BuildResult) -> BuiltFile:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..errors import is_away
 from ..results.records.point import Outcome, Point, outcome_from_json
 from ..results.records.reading import Fields
 from ..results.run_directory import RunDirectory, read_kept, write_kept
-from .availability import is_away
 from .bench import Candidate, Progress
 from .evaluate import Evaluator
 

@@ -18,10 +18,10 @@ from functools import partial
 
 from ..compress.compressor import BuildResult
 from ..compress.recipe import Recipe
-from ..errors import StageError
+from ..errors import StageError, is_away
 from ..results.records.point import Failure, Measured, Outcome, Point
 from ..results.records.progress import Stopped
-from .availability import Availability, Patience, is_away
+from .availability import Availability, Patience
 from .bench import Bench, Candidate, Progress, TargetError
 from .paced_training import PacedTraining
 from .placing import Placing

@@ -18,6 +18,7 @@ from ..files import digest_of
 from ..profiles import Environment, PredictedLatency, Profile, TimingConfig, load_profile
 from ..profiles.runtimes import Container
 from ..results.records.latency import AnyLatency, Latency, Predicted
+from ..targets.pool.boards import Device
 from ..targets.target import Target, TargetSession
 
 RUNTIME = "predicted"  # of the environment: what differs from every measured one
@@ -91,7 +92,7 @@ class PredictedTarget:
         return Predicted(latency=latency, ratio=seconds / original_s, error=self.model.error)
 
 
-AnyTarget = Target | PredictedTarget
+AnyTarget = Device | PredictedTarget
 
 
 def predicted_environment(host: Environment, model: LatencyModel) -> Environment:

@@ -13,9 +13,10 @@ from ..profiles.environment import CIRCUMSTANCES
 from ..profiles.sizes import Sizes
 from ..results.limits import Constraints
 from ..results.records.facts import Prediction, RunTarget
-from ..results.target_limits import target_addresses
+from ..results.target_limits import require_no_host, target_addresses
 from ..targets.held_clocks import HeldClocks
 from ..targets.here import require_here
+from ..targets.pool.boards import Device, boards_at
 from ..targets.store import MeasurementStore
 from ..targets.target import Target
 from .predicted import AnyTarget, LatencyModel, PredictedTarget
@@ -112,7 +113,10 @@ class FoundTarget:
             clocks=self.clocks,
         )
         if not patient:
-            for board in (target.board, self.clocks.board if self.clocks else None):
+            for board in (
+                target.board if isinstance(target, Target) else None,
+                self.clocks.board if self.clocks else None,
+            ):
                 if board is not None:
                     board.patient = False
         elif self.environment is not None and target.probe().fingerprint != self.environment.fingerprint:
@@ -177,6 +181,7 @@ def environment_identity(environment: Environment, *, target: str) -> Iterator[t
 
 def load_targets(text: str) -> tuple[NamedTarget, ...]:
     """The targets of `T[,T…]` in their order. InputError or ProfileError says what is wrong with one."""
+    require_no_host(text)
     return named_targets(target_addresses(text))
 
 
@@ -252,8 +257,10 @@ def target_at(
     sizes: Sizes | None = None,
     recognize: Callable[[Environment], None] | None = None,
     clocks: HeldClocks | None = None,
-) -> Target:
-    """A target on this machine, or on the device behind the address."""
+) -> Device:
+    """A target on this machine, on the device behind the address, or on several of them."""
+    if address.others:
+        return boards_at(profile, address, store, inputs=inputs, sizes=sizes, recognize=recognize)
     return Target(
         profile, store, inputs=inputs, sizes=sizes, recognize=recognize, address=address, clocks=clocks
     )

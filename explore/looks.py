@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..errors import StageError
-from ..evaluation.availability import is_away
+from ..errors import StageError, is_away
 from ..evaluation.evaluate import Evaluator
 from ..evaluation.predicted import PredictedTarget
 from ..evaluation.stored_split import StoredSplit

@@ -1,15 +1,16 @@
 """Target addresses: `NAME`, `NAME@host`, `NAME@user@host` or `NAME@user@host:port`; NAME is a profile's name
-or TOML file.
+or TOML file. Several boards of one kind: `NAME@user@host+user@host:port`.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from pathlib import Path
 
 from ..errors import InputError
 
-_ADDRESS = re.compile(r"(?P<profile>.+?\.toml|[^@]*)(?:@(?:(?P<user>[^@]*)@)?(?P<host>[^@]*))?", re.DOTALL)
+_ADDRESS = re.compile(r"(?P<profile>.+?\.toml|[^@]*)(?:@(?P<places>.*))?", re.DOTALL)
+_PLACE = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>[^@]*)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TARGET_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(@[A-Za-z0-9._:%\[\]-]{1,150})?")
 _FORM = "write it like jetson@user@host or jetson@user@host:22"
@@ -20,13 +21,15 @@ class TargetAddress:
     """A profile, and where the device is: this machine without a `host`.
 
     `host` is a name, as in the user's SSH configuration, or an address (IPv6 without its brackets). Without
-    `user` and `port` SSH's own settings decide.
+    `user` and `port` SSH's own settings decide. `others` are further boards of the same kind: it is measured
+    on whichever is free.
     """
 
     profile: str
     user: str | None = None
     host: str | None = None
     port: int | None = None
+    others: tuple["TargetAddress", ...] = ()
 
     @property
     def local(self) -> bool:
@@ -39,10 +42,18 @@ class TargetAddress:
         return Path(self.profile).stem if self.profile.endswith(".toml") else self.profile
 
     @property
+    def boards(self) -> tuple["TargetAddress", ...]:
+        """Each of its boards as a target of its own, in the user's order; itself without `others`."""
+        others = (replace(other, profile=self.profile) for other in self.others)
+        return replace(self, others=()), *others
+
+    @property
     def place(self) -> str:
-        """`user@host:port`, or `this machine`."""
+        """`user@host:port`, of several boards with `+` between them, or `this machine`."""
         if self.host is None:
             return "this machine"
+        if self.others:
+            return "+".join(board.place for board in self.boards)
         user = "" if self.user is None else f"{self.user}@"
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
@@ -70,16 +81,28 @@ def parse_target(text: str) -> TargetAddress:
     looked at.
     """
     match = _ADDRESS.fullmatch(text.strip())
-    if match is None:
-        raise InputError(f"The target {text!r} has too many @: {_FORM}.")
-    profile, user, place = match["profile"], match["user"], match["host"]
+    assert match is not None  # every text is a name, and what follows its first @
+    profile, places = match["profile"], match["places"]
     if not profile:
         raise InputError(f"The target {text!r} names no profile before the @: {_FORM}.")
-    if place is None:
+    if places is None:
         return TargetAddress(profile=profile)
+    first, *others = (_board(text, profile, place.strip()) for place in places.split("+"))
+    devices = [(board.host, board.port) for board in (first, *others)]
+    if twice := next((board for board in others if devices.count((board.host, board.port)) > 1), None):
+        raise InputError(f"The target {text!r} names the board {twice.place} twice: give each board once.")
+    return replace(first, others=tuple(others))
+
+
+def _board(text: str, profile: str, place: str) -> TargetAddress:
+    """The address of one board."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise InputError(f"The target {text!r} has too many @: {_FORM}.")
+    user = match["user"]
     if user is not None and not _NAME.fullmatch(user):
         raise InputError(f"The target {text!r} has the user {user!r}, which is no user's name: {_FORM}.")
-    host, port = _host_and_port(text, place)
+    host, port = _host_and_port(text, match["host"])
     return TargetAddress(profile=profile, user=user, host=host, port=port)
 
 

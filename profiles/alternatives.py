@@ -36,6 +36,11 @@ def targets_of_runtimes(target: str, runtimes: str) -> str:
             "them, or leave out --runtimes."
         )
     address = parse_target(target)
+    if address.others:
+        raise InputError(
+            f"--runtimes are those of one device, but --target {target!r} names several boards: give one of "
+            "them, or leave out --runtimes."
+        )
     profiles = alternatives_of(address.profile)
     if len(profiles) < 2:
         raise InputError(

@@ -4,10 +4,11 @@ cpu=2ms,jetson=1ms`. No torch.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TypeVar
 
 from ..errors import InputError
-from ..profiles import Drop, TargetAddress, parse_target
+from ..profiles import ALIASES, Drop, TargetAddress, parse_target, profile_names
 from ..profiles.address import is_target_name
 from ..profiles.units import parse_drop, parse_duration, parse_energy, parse_size
 from .limits import Constraints
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 def target_addresses(text: str) -> dict[str, TargetAddress]:
-    """The targets of `T[,T…]` by their names, in the user's order.
+    """The targets of `T[,T…]` by their names, in the user's order; boards of a kind (`T@host+host`) are one.
 
     A target has the name of its profile; a TOML file has its name without folder and ending. Remote targets
     with the same name become `name@host`, or `name@host:port` when the host is the same too. InputError
@@ -43,6 +44,20 @@ def target_addresses(text: str) -> dict[str, TargetAddress]:
             "digits, . _ and - only."
         )
     return dict(zip(names, addresses, strict=True))
+
+
+def require_no_host(targets: str) -> None:
+    """InputError for `jetson@a,b`, where b is no profile: a comma begins another target."""
+    for before, text in pairwise(part.strip() for part in targets.split(",")):
+        if "@" in before and not ("@" in text or text.endswith(".toml") or _is_ours(text)):
+            raise InputError(
+                f"--target has {text!r} after a comma, which is no profile: several boards of one kind are "
+                f"written with +, like {before}+{text}."
+            )
+
+
+def _is_ours(profile: str) -> bool:
+    return profile in (*profile_names(), *ALIASES)
 
 
 def _distinct(

@@ -122,8 +122,8 @@ class Order:
     @property
     def devices(self) -> tuple[str, ...]:
         """The addresses of the boards that it measures on; empty for the worker's own machine."""
-        addresses = target_addresses(self.target).values()
-        return tuple(sorted({replace(one, user=None).place for one in addresses if not one.local}))
+        boards = [board for one in target_addresses(self.target).values() for board in one.boards]
+        return tuple(sorted({replace(board, user=None).place for board in boards if not board.local}))
 
     def words(self, spec: str, arguments: Mapping[str, str], out: Path) -> list[str]:
         """The command `search` of the task `spec` with all its `arguments`, in the run directory `out`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..profiles import TargetAddress
 from ..results.target_limits import target_addresses
 from ..tasks.arguments import converted
 from .config import DIGITS, ServeConfig
@@ -69,14 +70,12 @@ class Tasks:
                 for path in values[one.name] if one.many else (values[one.name],):
                     if not uploads_in(str(path)):
                         self._require_inside(one.name, path)
-        listed = {
-            str(address) for device in self.config.devices for address in target_addresses(device).values()
-        }
-        for address in target_addresses(order.target).values():
-            if not address.local and str(address) not in listed:
-                boards = ", ".join(sorted(listed)) or "there is none"
+        listed = {str(board) for device in self.config.devices for board in _boards(device)}
+        for board in _boards(order.target):
+            if not board.local and str(board) not in listed:
+                names = ", ".join(sorted(listed)) or "there is none"
                 raise InputError(
-                    f"{address} is no board of this service ({boards}): the administrator lists it."
+                    f"{board} is no board of this service ({names}): the administrator lists it."
                 )
 
     def _require_inside(self, name: str, path: Path) -> None:
@@ -87,6 +86,11 @@ class Tasks:
                 f"The argument {name}={str(path)!r} is not below a folder for data ({folders}): "
                 "give an absolute path below one."
             )
+
+
+def _boards(text: str) -> list[TargetAddress]:
+    """The boards of all targets in `T[,T…]`, and those that are the worker's own machine."""
+    return [board for address in target_addresses(text).values() for board in address.boards]
 
 
 def _require_upload(name: str, kinds: tuple[str, ...], kind: str | None) -> None:

@@ -15,6 +15,7 @@ Reading order
     replies.py      what a worker's replies and its end mean, in the project's errors
     ssh/            the same on a board: SshTransport, and Board, which several of them share
     target.py       Target: what the rest of the project calls; session.py: TargetSession, one worker of it
+    pool/           several boards of one kind as one target
     control.py      A/A controls, and how long one vouches for the machine
     lease.py        measuring alone, training together, never both at once
     store.py        MeasurementStore: nothing is measured twice

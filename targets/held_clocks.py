@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from ..errors import StageError, TargetUnavailable
+from ..errors import InputError, StageError, TargetUnavailable
 from ..profiles.address import TargetAddress
 from ..profiles.profile import Profile
 from .ssh.board import Board
@@ -88,6 +88,11 @@ class ClocksOfTargets:
         """Those of a target; nothing happens before they are ensured."""
         if not self._wanted:
             return None
+        if address is not None and address.others:
+            raise InputError(
+                f"--set-clocks is for one board, and {address} names {len(address.boards)}: set the clocks "
+                "on each (sudo nvpmodel, sudo jetson_clocks), and leave out --set-clocks."
+            )
         if profile.name not in self._held:
             plain = Target(profile, address=address)
             self._held[profile.name] = HeldClocks(

@@ -8,12 +8,12 @@ from ..profiles.measurement import FINALIST_TIMING, Measurement, TimingConfig
 from ..scratch import temporary_folder
 from .model_files.container import as_taken, names_of_inputs
 from .model_files.one_file import in_one_file
-from .target import Target
+from .pool.boards import Device
 
 
 def measure_model(
     model: Path,
-    target: Target,
+    target: Device,
     *,
     baseline: Path | None = None,
     batch: int = 1,

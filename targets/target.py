@@ -5,7 +5,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -43,10 +43,24 @@ class Clocks(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOfSeveral:
+    """What a target is told that is one of several boards of a kind (pool/): its `number`, from 1; the
+    baselines' `references`, which all of them share; and `vouch`, which is called before anything is measured
+    beside a baseline with a batch size, and may refuse it.
+
+    Its environment has no `machine`: in everything else that counts the boards are alike.
+    """
+
+    number: int
+    references: dict[tuple[str, int], tuple[float, float | None]]
+    vouch: Callable[[Path, int], None]
+
+
 class Target:
     """A profile on this machine, or on the board at `address`. One object serves a whole run: it knows when
     the last A/A control passed. `board` is given by those that need other settings of the connection than the
-    user's own.
+    user's own, and with `one` by those that have several of a kind.
 
     `inputs` is an .npz file ("0", "1" …) or a folder of .npy files whose first samples are timed with;
     without it, random ones are, and `shapes` says the sizes of dynamic dimensions by input name. `sizes` are
@@ -69,11 +83,11 @@ class Target:
         clocks: Clocks | None = None,
         address: TargetAddress | None = None,
         board: Board | None = None,
+        one: OneOfSeveral | None = None,
     ):
         self.profile = profile
         if board is None and address is not None and address.host is not None:
-            settings = BoardSettings(limit_bytes=profile.store_limit_bytes)
-            board = Board(address, python=profile.python, settings=settings)
+            board = board_at(profile, address)
         self.board = board
         if cores is None and board is None:
             cores = default_cores(profile.threads)
@@ -89,9 +103,11 @@ class Target:
         self._python = python
         self._recognize = recognize
         self._clocks = clocks
+        self._one = one
         self._environment: Environment | None = None
         self._control = Control()
-        self._references: dict[tuple[str, int], tuple[float, float | None]] = {}  # seconds, joules
+        # seconds, joules
+        self._references: dict[tuple[str, int], tuple[float, float | None]] = one.references if one else {}
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -116,10 +132,17 @@ class Target:
         """The environment that the worker reports, asked once. TargetUnavailable if the runtime is
         missing.
         """
+        return self._of_kind(self._probed())
+
+    def _probed(self) -> Environment:
         if self._environment is None:
             with self.open_worker() as worker:
                 self._environment = self._probe(worker)
         return self._environment
+
+    def _of_kind(self, environment: Environment) -> Environment:
+        """The environment as others see it: that of one of several boards is the same on all of them."""
+        return environment if self._one is None else replace(environment, machine=None)
 
     def condition(self) -> Condition:
         """The board's power modes, temperatures, throttling, and what this user may set; see
@@ -141,7 +164,12 @@ class Target:
     @property
     def environment(self) -> Environment | None:
         """The environment, if the target was asked for it."""
-        return self._environment
+        return None if self._environment is None else self._of_kind(self._environment)
+
+    @contextmanager
+    def free(self) -> Iterator["Target"]:
+        """A block in which a device is used: this one; of several boards one that is free."""
+        yield self
 
     @contextmanager
     def session(self) -> Iterator[TargetSession]:
@@ -184,6 +212,8 @@ class Target:
         digests = digest_of_file(model), digest_of_file(baseline)
         if (stored := self._stored(digests, timing)) is not None:
             return stored
+        if self._one is not None:
+            self._one.vouch(baseline, timing.batch)
         with self.measuring():
             self._require_reference(baseline, digests[1], timing.batch)
             # another coordinator may have taken it meanwhile, or it is the reference itself
@@ -257,11 +287,12 @@ class Target:
         self._require_unchanged(environment)
         pairs = tuple(PairBlocks.from_json(pair) for pair in result["pairs"])
         seconds, joules = self._references.get((digests[1], timing.batch)) or (_baseline_latency(pairs), None)
+        on = {} if self._one is None else {"board": self._one.number}
         return Measurement(
             pairs=pairs,
             timer=self.profile.timer,
             timing=timing,
-            environment=environment,
+            environment=self._of_kind(environment),
             profile_fingerprint=self.profile.fingerprint,
             artifact_digest=digests[0],
             baseline_digest=digests[1],
@@ -269,7 +300,7 @@ class Target:
             baseline_reference_j=_baseline_energy(pairs) if joules is None else joules,
             peak_memory_bytes=result["peak_memory_bytes"],
             details={**result.get("details", {}), **({LEFT_OUT: foreign} if foreign else {})},
-            conditions=result.get("conditions", {}),
+            conditions={**result.get("conditions", {}), **on},
         )
 
     def _left_out(self, **models: Path) -> dict[str, list[str]]:
@@ -285,7 +316,7 @@ class Target:
         """TargetUnavailable when the device is not as it was when it was asked first: what it measured now is
         not kept.
         """
-        if changed := self.probe().differences(environment):
+        if changed := self._probed().differences(environment):
             changes = [f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()]
             raise TargetUnavailable(
                 f"The target changed meanwhile ({'; '.join(changes)}): put it back as it was, or start anew."
@@ -318,8 +349,14 @@ class Target:
         except StageError as error:
             raise TargetUnavailable(f"The target's worker does not start: {error}") from error
         if self._recognize is not None:
-            self._recognize(environment)
+            self._recognize(self._of_kind(environment))
         return environment
+
+
+def board_at(profile: Profile, address: TargetAddress) -> Board:
+    """The board at an address, with the profile's interpreter and the user's SSH configuration."""
+    settings = BoardSettings(limit_bytes=profile.store_limit_bytes)
+    return Board(address, python=profile.python, settings=settings)
 
 
 def default_cores(threads: int) -> tuple[int, ...]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autocompress.errors import RunDirectoryError, StageError
-from autocompress.evaluation.availability import is_away
+from autocompress.errors import RunDirectoryError, StageError, is_away
 from autocompress.files import cache_folder
 from autocompress.profiles import load_profile
 from autocompress.results.run_directory import RunDirectory, write_run

@@ -24,7 +24,7 @@ from ...files import cache_folder
 from ...profiles.latency_table import LatencyTable
 from ...profiles.regression import PredictionError
 from ...targets.lease import own_s
-from ...targets.target import Target
+from ...targets.pool.boards import Device
 from ..space.space import SearchSpace
 from .model import LatencyPredictor
 
@@ -72,7 +72,7 @@ def latency_folder() -> Path:
     return cache_folder() / "latency"
 
 
-def open_table(target: Target, folder: Path | None = None) -> LatencyTable:
+def open_table(target: Device, folder: Path | None = None) -> LatencyTable:
     """The table of a target. TargetUnavailable if it does not answer."""
     return LatencyTable.of_device(
         folder or latency_folder(),

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...evaluation.predicted import PredictedTarget
 from ...profiles.regression import PredictionError
 from ...profiles.units import format_duration
 from ...targets.lease import own_s
@@ -70,9 +71,9 @@ def calibrate_targets(
     reports = []
     for asked, left_s in zip(checked.targets, shares, strict=True):
         target = asked.open()
-        assert isinstance(target, Target)  # calibrating never allows predictions
-        with closing(target):
-            reports.append(_report(checked, target, left_s, check_count=check_count, progress=progress))
+        assert not isinstance(target, PredictedTarget)  # calibrating never allows predictions
+        with closing(target), target.free() as free:
+            reports.append(_report(checked, free, left_s, check_count=check_count, progress=progress))
     return tuple(reports)
 
 

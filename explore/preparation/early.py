@@ -1,7 +1,7 @@
 """What can be wrong with a request and needs no torch to be noticed: its import takes seconds."""
 
 from ...profiles import load_profile
-from ...results.target_limits import target_addresses
+from ...results.target_limits import require_no_host, target_addresses
 from ...tasks.arguments import resolved
 from ...tasks.names import require_task
 from ..beside.ray_cluster import require_ray
@@ -13,7 +13,9 @@ def check_early(request: SearchRequest, *, planning: bool = False) -> None:
 
     What is imported inside takes a tenth of a second each, for which a wrong name needs not wait.
     """
-    for address in target_addresses(request.target).values():
+    addresses = target_addresses(request.target)
+    require_no_host(request.target)
+    for address in addresses.values():
         load_profile(address.profile)
     require_task(request.task)
     if request.ray:

@@ -8,9 +8,10 @@ from typing import Protocol
 
 from ...compress.compressor import Compressor
 from ...evaluation.evaluate import Evaluator
-from ...evaluation.predicted import AnyTarget
+from ...evaluation.predicted import PredictedTarget
 from ...profiles import format_size
 from ...results.run_directory import RunDirectory
+from ...targets.pool.boards import Boards
 from ...targets.target import Target
 from ...tasks.names import file_and_function, is_user_file
 from ..beside.builders import Builders
@@ -91,7 +92,8 @@ def builders_of(
     request, levels_dir = checked.request, compressor.students.levels_dir
     if compressor.cache_dir is None or levels_dir is None or not request.task:
         return None
-    measured = {core for target in evaluator.targets if _is_here(target) for core in target.cores}
+    here = [one for one in evaluator.targets if not isinstance(one, Boards) and _is_here(one)]
+    measured = {core for target in here for core in target.cores}
     spare = spare_cores(measured)
     sizes = checked.targets[0].sizes
     config = BuilderConfig(
@@ -153,7 +155,7 @@ def _on_cluster(
     return RayBuilders(plan, replace(config, task=task), note=progress.note)
 
 
-def _is_here(target: AnyTarget) -> bool:
+def _is_here(target: Target | PredictedTarget) -> bool:
     """Whether what the target measures runs on this machine."""
     return not (isinstance(target, Target) and target.board is not None)
 

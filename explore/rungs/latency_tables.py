@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from ...compress.compressor import Compressor
 from ...compress.student.student import StudentMaker
-from ...errors import OutOfTime, StageError, TargetUnavailable
-from ...evaluation.availability import is_away
+from ...errors import OutOfTime, StageError, TargetUnavailable, is_away
 from ...evaluation.evaluate import Evaluator
 from ...evaluation.predicted import PredictedTarget
-from ...targets.target import Target
+from ...targets.pool.boards import Device
 from ..latency.calibrate import calibrate, open_table, time_shares
 from ..latency.model import LatencyPredictor
 from ..latency.predict import predictor_of
@@ -94,7 +93,7 @@ class LatencyTables:
     ) -> None:
         """Without a table the search goes on: measured candidates teach the predictor as well."""
         opened, trials = self.evaluator.target(target), self.trials
-        if not isinstance(opened, Target):
+        if isinstance(opened, PredictedTarget):
             return
         try:
             if patient:
@@ -118,11 +117,14 @@ class LatencyTables:
         parts = ("prune", "build", "measure", "timing loop")
         return min(sum(point.seconds.get(part, 0.0) for part in parts) for point in self.trials.points)
 
-    def _measure(self, predictor: LatencyPredictor, target: Target, left_s: Callable[[], float]) -> None:
+    def _measure(self, predictor: LatencyPredictor, target: Device, left_s: Callable[[], float]) -> None:
         compressor, timing = self.compressor, TIMING.with_batch(self.batch)
-        with ShapeModels(
-            compressor.task, compressor.network, target, timing=timing, cache_dir=compressor.cache_dir
-        ) as candidates:
+        with (
+            target.free() as free,
+            ShapeModels(
+                compressor.task, compressor.network, free, timing=timing, cache_dir=compressor.cache_dir
+            ) as candidates,
+        ):
             calibrate(
                 predictor, candidates, time_left=left_s, longest=self._shape_s, progress=self.trials.stage
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import AutocompressError, TargetUnavailable
-from ...evaluation.targets import load_targets, target_at
+from ...evaluation.targets import load_targets
 from ...files import digest_of_file, write_text
 from ...profiles.sizes import Sizes
 from ...results.compare.change import change_beside
@@ -152,4 +152,4 @@ def _target(compared: Compared) -> Target:
             f"The target {named.profile.name} is on a board: install the other version there, and compare by "
             "`autocompress measure`."
         )
-    return target_at(named.profile, named.address, sizes=compared.sizes)
+    return Target(named.profile, sizes=compared.sizes)

@@ -17,7 +17,9 @@ class Latency:
     """A measured latency in numbers; its raw blocks stay in the run's measurement store.
 
     `others_cores` is how many of the machine's `cores` other processes used on average meanwhile; None where
-    that is not known. `energy` is what a sensor counted beside it.
+    that is not known. `energy` is what a sensor counted beside it. `board` is the number of the one
+    of several boards that it was measured on; None where there is one, or where its rounds were measured on
+    several.
     """
 
     latency_s: float
@@ -34,6 +36,7 @@ class Latency:
     cores: int | None = None
     others_cores: float | None = None
     energy: Energy | None = None
+    board: int | None = None
 
     def __post_init__(self) -> None:
         require_finite(latency_s=self.latency_s, ratio=self.ratio, p99_s=self.p99_s)
@@ -62,6 +65,7 @@ class Latency:
             cores=measurement.conditions.get("cores"),
             others_cores=measurement.conditions.get("others_cores"),
             energy=Energy.of([measurement]),
+            board=measurement.conditions.get("board"),
         )
 
     @classmethod
@@ -74,12 +78,14 @@ class Latency:
         half_width = rounds_half_width([measurement.pair_ratios for measurement in rounds])
         low, high = (max(0.0, together.ratio * (1 + sign * half_width)) for sign in (-1, 1))
         reference_s = together.baseline_reference_s
+        boards = {measurement.conditions.get("board") for measurement in rounds}
         busiest = max(rounds, key=lambda measurement: measurement.conditions.get("others_cores", 0.0))
         return replace(
             cls.of(replace(together, conditions=busiest.conditions)),
             ratio_interval=(low, high),
             interval_s=(low * reference_s, high * reference_s),
             energy=Energy.of(rounds),
+            board=boards.pop() if len(boards) == 1 else None,
             noisy=half_width > GOOD_HALF_WIDTH if len(rounds) > 1 else together.noisy,
         )
 
@@ -95,10 +101,15 @@ class Latency:
         return (high - low) / (high + low)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON value from which `latency_from_json` makes an equal latency; without a load or an energy
-        that is not known.
+        """A JSON value from which `latency_from_json` makes an equal latency; without a load, an energy or a
+        board that is not known.
         """
-        known = {"cores": self.cores, "others_cores": self.others_cores, "energy": self.energy}
+        known = {
+            "cores": self.cores,
+            "others_cores": self.others_cores,
+            "energy": self.energy,
+            "board": self.board,
+        }
         unknown = {key for key, value in known.items() if value is None}
         return {key: value for key, value in asdict(self).items() if key not in unknown}
 
@@ -121,6 +132,7 @@ class Latency:
                 cores=fields.optional("cores", fields.whole),
                 others_cores=fields.optional("others_cores", fields.amount),
                 energy=fields.optional("energy", lambda key: Energy.from_json(fields.object(key))),
+                board=fields.optional("board", lambda key: fields.whole(key, least=1)),
             )
         )
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from ..model_files.container import contained
 from ..on_device.locks import VARIABLE
 from ..on_device.runtimes.finding import Finding
 from ..on_device.runtimes.listed import install_hint
+from ..pool.boards import boards_at
 from ..runtimes import doctor_of
 from ..target import Target
 from .board import board_findings
@@ -38,12 +41,32 @@ def doctor(profile: Profile, address: TargetAddress | None = None) -> list[Findi
     """
     if address is None or address.local:
         return _findings(profile)
+    if address.others:
+        each = chain.from_iterable(_of_one(profile, board) for board in address.boards)
+        return [*each, _of_one_kind(profile, address)]
     with closing(Target(profile, address=address)) as target:
         assert target.board is not None
         findings = board_findings(profile, target.board)
         if not any(map(_forbids, findings)):
             findings += _started(profile, target)
         return findings
+
+
+def _of_one(profile: Profile, address: TargetAddress) -> list[Finding]:
+    """The findings on one of several boards, each with its place."""
+    return [replace(finding, name=f"{address.place}: {finding.name}") for finding in doctor(profile, address)]
+
+
+def _of_one_kind(profile: Profile, address: TargetAddress) -> Finding:
+    """Whether several boards are of one kind: their environments, and a small convolution on each."""
+    with temporary_folder() as folder, closing(boards_at(profile, address)) as boards:
+        try:
+            ratios = boards.compared(_control_file(profile, folder))
+        except (InputError, StageError, TargetUnavailable) as error:
+            return Finding(name="boards", ok=False, detail=str(error), needed=isinstance(error, InputError))
+    told = ", ".join(f"{ratio:.3f} times as long on {name}" for name, ratio in ratios.items())
+    detail = f"of one kind: a model takes {told} as on {address.boards[0].place}"
+    return Finding(name="boards", ok=True, detail=detail, needed=True)
 
 
 def _forbids(finding: Finding) -> bool:

@@ -287,6 +287,15 @@ class Board:
         self.require_locked(reply)
         return None
 
+    def holder(self) -> str | None:
+        """Who works there now; None where nobody does."""
+        try:
+            with contextlib.suppress(BoardUnavailable):
+                return self.try_lock(self.connected())
+            return self.try_lock(self.connected())  # a connection that dropped meanwhile is made again
+        finally:
+            self.unlock()
+
     def require_locked(self, reply: Reply) -> None:
         """TargetUnavailable if the reply says that there can be no lock."""
         if not reply.ok:

@@ -164,6 +164,14 @@ def test_rounds_that_agree_narrow_the_interval_and_rounds_that_differ_do_not():
     assert rounds_half_width(apart) > pairs_alone
 
 
+def test_rounds_on_several_boards_are_of_none():
+    rounds = [measurement(*WIDE, conditions={"board": board}) for board in (1, 2)]
+    first = Latency.of(rounds[0])
+    value = json.loads(json.dumps(first.to_json()))
+    assert first.board == 1 and latency_from_json(Fields(value, "latency")) == first
+    assert Latency.of_rounds(rounds).board is None and Latency.of_rounds(rounds[:1] * 2).board == 1
+
+
 def test_the_interval_of_rounds_holds_the_ratio_and_the_percentiles_of_all_pairs():
     rounds = [measurement(*WIDE), measurement(*STEADY)]
     together = Latency.of_rounds(rounds)

@@ -23,12 +23,32 @@ from autocompress.profiles import TargetAddress, parse_target
             TargetAddress(profile="jetson", user="ann", host="fe80::1%eth0", port=22),
         ),
         ("jetson@[::1]", TargetAddress(profile="jetson", host="::1")),
+        (
+            "edge.toml@left+ann@right:22",
+            TargetAddress(
+                profile="edge.toml",
+                host="left",
+                others=(TargetAddress(profile="edge.toml", user="ann", host="right", port=22),),
+            ),
+        ),
     ],
 )
 def test_an_address_is_read_and_written_the_same(text: str, address: TargetAddress) -> None:
     assert parse_target(text) == address
     assert str(address) == text
     assert address.local == ("@" not in text.replace("a@b", ""))
+
+
+def test_boards_of_one_kind_are_each_a_target_of_the_same_profile() -> None:
+    address = parse_target("jetson@left + ann@right:22+[::1]")
+    assert [str(board) for board in address.boards] == [
+        "jetson@left",
+        "jetson@ann@right:22",
+        "jetson@[::1]",
+    ]
+    assert (address.name, address.place) == ("jetson", "left+ann@right:22+[::1]")
+    (alone,) = parse_target("jetson@left").boards
+    assert str(alone) == "jetson@left"
 
 
 def test_a_target_is_called_by_its_profile_or_the_name_of_its_file() -> None:
@@ -59,6 +79,9 @@ def test_a_target_is_called_by_its_profile_or_the_name_of_its_file() -> None:
         ("jetson@ann@[fe80::1", "no IPv6 address in its brackets"),
         ("jetson@ann@[host]", "no IPv6 address in its brackets"),
         ("jetson@ann@[-o::1]", "no IPv6 address in its brackets"),
+        ("jetson@left+", "has no host"),
+        ("jetson@left+right+ann@left", "names the board ann@left twice"),
+        ("jetson@left+a@b@c", "too many @"),
     ],
 )
 def test_a_wrong_address_is_refused_by_its_part(text: str, words: str) -> None:

@@ -48,6 +48,7 @@ def test_a_board_keeps_its_address():
         ("cpu", "litert,litert", "'litert' twice"),
         ("gpu", "all", "no other runtime than tensorrt: leave out --runtimes"),
         ("cpu,cpu-2t", "all", "names several targets"),
+        ("cpu@left+right", "all", "names several boards"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said(target, runtimes, said):

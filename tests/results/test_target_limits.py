@@ -3,7 +3,7 @@
 import pytest
 from autocompress.errors import InputError
 from autocompress.profiles import parse_duration
-from autocompress.results.target_limits import by_target, target_addresses
+from autocompress.results.target_limits import by_target, require_no_host, target_addresses
 
 TARGETS = ("cpu", "edge")
 
@@ -19,6 +19,7 @@ TARGETS = ("cpu", "edge")
             "pi@localhost:2201,pi@ann@localhost:2202,pi@other",
             ["pi@localhost:2201", "pi@localhost:2202", "pi@other"],
         ),
+        ("jetson@ann@left+right,cpu,jetson@other", ["jetson@left", "cpu", "jetson@other"]),
         ("jetson@ann@[fe80::1],jetson@ann@[fe80::2]", ["jetson@fe80::1", "jetson@fe80::2"]),
     ],
 )
@@ -41,6 +42,12 @@ def test_targets_are_separated_by_commas_and_called_by_profile_and_where_it_take
 def test_a_list_of_targets_that_cannot_be_is_one_sentence(text, told):
     with pytest.raises(InputError, match=told):
         target_addresses(text)
+
+
+def test_a_host_after_a_comma_is_answered_with_the_plus():
+    with pytest.raises(InputError, match=r"'right' after a comma.* like jetson@ann@left\+right\.$"):
+        require_no_host("cpu,jetson@ann@left,right")
+    require_no_host("jetson@ann@left,cpu,board.toml,other")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autocompress.errors import TargetUnavailable
+from autocompress.errors import InputError, TargetUnavailable
 from autocompress.evaluation.targets import FoundTarget
 from autocompress.profiles import Profile, load_profile, parse_target
 from autocompress.targets import target
@@ -32,6 +32,14 @@ pytestmark = pytest.mark.usefixtures("quiet_machine")
 
 def on_board(mode: str | None) -> Profile:
     return replace(load_profile("cpu"), name="board", power_mode=mode)
+
+
+def test_clocks_of_several_boards_are_refused_with_the_remedy() -> None:
+    with (
+        ClocksOfTargets(wanted=True, say=print) as clocks,
+        pytest.raises(InputError, match="set the clocks on"),
+    ):
+        clocks.of(on_board("MAXN"), parse_target("jetson@left+right"))
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from autocompress.profiles.profile import Profile
 from autocompress.targets.doctor import doctor
 from autocompress.targets.on_device.runtimes.finding import Finding
 from autocompress.tests.sshd import Sshd
+from autocompress.tests.targets.models import QUICK
+from autocompress.tests.targets.pool.two_boards import OTHER_PYTHON, another_board, reached
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
@@ -44,6 +46,23 @@ def test_a_board_that_is_well_is_measured_on(server: Sshd) -> None:
         seen[name].ok
         for name in ("connection", "architecture", "modules", "disk", "lock", "runtime", "A/A control")
     )
+
+
+def test_several_boards_are_examined_each_and_compared(
+    ssh_server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autocompress.targets.pool.alike.TIMING", QUICK)
+    with another_board(differs=OTHER_PYTHON) as other:
+        target = reached(ssh_server, other, tmp_path, monkeypatch)
+        alone = CliRunner().invoke(app, ["targets", "doctor", target])
+        monkeypatch.setattr("autocompress.targets.pool.alike.TOLERANCE", 100.0)  # beside other tests
+        other.python.write_text(ssh_server.python.read_text())
+        alike = CliRunner().invoke(app, ["targets", "doctor", target])
+    assert alone.exit_code == 3 and alike.exit_code == 0
+    assert "MISSING boards: The boards of 'edge' are not of one kind: python_version" in alone.output
+    for name in ("left", "right"):
+        assert f"ok      {name}: connection" in alone.output
+    assert "ok      boards: of one kind: a model takes " in alike.output
 
 
 @pytest.mark.parametrize("good", [True, False], ids=["usable", "unusable"])
