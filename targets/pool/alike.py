@@ -9,7 +9,7 @@ from ..target import Target
 from ..turns import TIMING, Turn, middle_and_interval, ratios_in_turns
 
 TOLERANCE = 0.05  # of the ratio of two boards' latencies; hours of one board differ by as much
-_HALF_WIDTH = 0.0125  # of the ratio's interval, that is narrow enough
+_HALF_WIDTH = 0.02  # of the ratio's interval, that is narrow enough
 _ROUNDS_MIN = 3
 REMEDY = (
     "bring them to the same state (power mode, clocks, cooling, system, runtime), or make them two targets, "

@@ -8,17 +8,18 @@ from autocompress.errors import InputError, TargetUnavailable, is_away
 from autocompress.profiles import Measurement, load_profile
 from autocompress.targets.pool.boards import Boards
 from autocompress.targets.store import MeasurementStore
+from autocompress.targets.target import Target
 from autocompress.tests.sshd import Sshd
 from autocompress.tests.targets import models
 from autocompress.tests.targets.models import QUICK
-from autocompress.tests.targets.pool.two_boards import OTHER_PYTHON, SLOWER, another_board
+from autocompress.tests.targets.pool.two_boards import OTHER_MACHINE, OTHER_PYTHON, SLOWER, another_board
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
 
 @pytest.fixture(scope="module")
 def second(ssh_server: Sshd) -> Iterator[Sshd]:
-    with another_board() as server:
+    with another_board(differs=OTHER_MACHINE) as server:
         yield server
 
 
@@ -59,6 +60,17 @@ def test_sessions_at_once_are_on_different_boards_and_share_one_reference(
     assert len({one.baseline_reference_s for one in seen}) == 1
     assert seen[0].environment.fingerprint == seen[1].environment.fingerprint == boards.probe().fingerprint
     assert all(one.ratio < 0.7 for one in seen)
+
+
+def test_boards_are_told_apart_by_nothing_but_their_machines(ssh_server: Sshd, second: Sshd) -> None:
+    one, other = (
+        Target(load_profile("cpu"), board=server.board(standby=False)) for server in (ssh_server, second)
+    )
+    assert [*one.probe().differences(other.probe())] == ["machine"]
+    boards = boards_on(ssh_server, second)
+    assert boards.probe().machine is None
+    for target in (one, other, boards):
+        target.close()
 
 
 @pytest.mark.usefixtures("restless")

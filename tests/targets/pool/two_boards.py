@@ -11,6 +11,13 @@ import pytest
 from autocompress.tests.sshd import SSHD, Sshd
 
 SLOWER = "import time\n_own = time.thread_time\ntime.thread_time = lambda: 1.3 * _own()\n"
+OTHER_MACHINE = """\
+import pathlib
+_own = pathlib.Path.read_text
+def _read(path, *arguments, **options):
+    return "another one" if str(path) == "/etc/machine-id" else _own(path, *arguments, **options)
+pathlib.Path.read_text = _read
+"""
 OTHER_PYTHON = "import platform\nplatform.python_version = lambda: '3.8.99'\n"
 
 
