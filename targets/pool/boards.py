@@ -50,7 +50,7 @@ class Boards:
     """See Target, of which it has the methods that a search calls. Thread-safe: as many sessions may be open
     as there are boards, each on another one.
 
-    It does not wait for a board that is gone or busy while there are others.
+    It does not wait for a board that is gone, and begins nothing on one that is busy while another is free.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Boards:
         references: dict[Subject, tuple[float, float | None]] = {}
         self._members: list[Member] = []
         for number, board in enumerate(boards, 1):
-            board.patient = False
+            board.has_spare = len(boards) > 1
             one = OneOfSeveral(
                 number=number, references=references, vouch=partial(self._vouch, len(self._members))
             )

@@ -84,8 +84,8 @@ class Board:
     """One board for the life of a Target; several workers may be open on its connection. Thread-safe.
 
     `patient` False: one try to connect again, and only BUSY_WAIT_S for the lock; whoever asks has other
-    things to do meanwhile. `ssh_config` stands for `~/.ssh/config`. TargetUnavailable, from every method,
-    says what is wrong and what mends it.
+    things to do meanwhile. `has_spare`: one try, too, since another board can do the same. `ssh_config`
+    stands for `~/.ssh/config`. TargetUnavailable, from every method, says what is wrong and what mends it.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Board:
         self._guard, self._alone = threading.RLock(), threading.Lock()
         self._connection: Connection | None = None
         self._finish: weakref.finalize[..., Board] | None = None
-        self._locked, self.patient = False, True
+        self._locked, self.patient, self.has_spare = False, True, False
         self._holder: int | None = None  # the thread that measures
         self._digests: dict[tuple[str, int, int, int], str] = {}
 
@@ -113,7 +113,8 @@ class Board:
         with self._guard:
             if self._connection is not None and self._connection.lost is None:
                 return self._connection
-            pauses: Sequence[float] = PAUSES_S if self.patient else PAUSES_S[:1]
+            waits = self.patient and not self.has_spare
+            pauses: Sequence[float] = PAUSES_S if waits else PAUSES_S[:1]
             if self._connection is None:
                 pauses = ()
             self.close()
