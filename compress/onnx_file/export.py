@@ -6,6 +6,8 @@ node of the graph (proved by running both), so that pruning and quantization can
 """
 
 import contextlib
+import ctypes
+import gc
 import hashlib
 import io
 import logging
@@ -85,7 +87,16 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
     del model.graph.value_info[:]
     _empty(model, {stored.initializer for stored in parameters.values()})
     digests = {name: _digest(folded.state_dict()[name]) for name in sorted(lost)}
+    del marked
+    _give_memory_back()
     return Template(model=model, parameters=parameters, values=values, baked=digests)
+
+
+def _give_memory_back() -> None:
+    """What the exporter leaves in cycles, and what glibc keeps of it: 3 GB after the export of a BERT-base."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _empty(model: onnx.ModelProto, names: Set[str]) -> None:
