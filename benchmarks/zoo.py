@@ -3,8 +3,8 @@
     python benchmarks/zoo.py [--only REGEX] [--data ../shared/data] [--cases ../shared/cases]
         [--trace-only] [--rows DIR [--again]] [--markdown docs/models.md]
 
-For each architecture: traced, built as it is, in int8, in 4 bits, with half of every group and without its first
-block, each file checked against torch. Shares are of the weights in layers and tables. The reasons follow the
+For each architecture: traced, built as it is, in int8, in 4 bits, with half of every group, without its first block
+and with random mixtures of all levels (the probe runs these, too), each file checked against torch. Shares are of the weights in layers and tables. The reasons follow the
 table. Architectures of timm, torchvision and transformers (`zoo_families`) are tried where these are installed.
 
 The whole takes hours. `--rows DIR` keeps a file for each architecture in DIR, and takes what is there instead of
@@ -33,16 +33,19 @@ from autocompress.compress.recipe import Precision
 from autocompress.errors import AutocompressError
 from autocompress.files import write_text
 from autocompress.tasks.load import load_task
+from autocompress.tasks.plain.plain_task import plain_task
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.graph.test_followed import CASES
 from autocompress.tests.compress.kinds import kind_task
 from autocompress.tests.compress.onnx_file.test_parameter_tensors import ConvNext, VisionTransformer
+from autocompress.tests.compress.random_recipes import random_recipes
 from autocompress.tests.models import TINY_MODELS
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
 # Sixteen samples say nothing more often than once.
 OPTIONS = CompressorOptions(database_samples=64, refit_samples=64, statistics_samples=64)
+MIXED = 4  # random recipes of an architecture
 Made = tuple[nn.Module, tuple[Tensor, ...]]
 
 
@@ -76,10 +79,14 @@ def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...], *, build: bo
     """Traces one architecture, and builds it in several ways."""
     network = Network.trace(model.eval(), inputs)
     batch = tuple(torch.cat([x] * -(-16 // len(x)))[:16] for x in inputs)
-    compressor = Compressor(kind_task(model, batch), network, OPTIONS)
-    builds = []
-    for form, recipe in _recipes(network).items() if build else ():
+    compressor = Compressor(plain_task(kind_task(model, batch)), network, OPTIONS)
+    builds, recipes = [], _recipes(network)
+    for number, recipe in enumerate(random_recipes(network, MIXED, seed=name), 1):
+        recipes[f"mixed {number}"] = recipe
+    for form, recipe in recipes.items() if build else ():
         try:
+            if form.startswith("mixed"):
+                compressor.probe.kl(recipe)
             with tempfile.TemporaryDirectory() as folder:
                 built = compressor.build(recipe, Path(folder)).only
                 check_outputs(run(str(built.artifact.path), built.check.inputs), built.check)

@@ -25,8 +25,8 @@ Written by `python benchmarks/zoo.py --only '^(timm|torchvision|hf|own)' --rows 
 Groups are sets of channels or heads of which some can be removed, blocks are residual branches that can be
 removed, int8 counts layers that can have 8 and fewer bits. Shares are of the weights in layers and tables; small
 models have large tables and heads, so that the shares of full-size ones are higher. Builds: the original, every
-layer in int8, every layer in 4 bits, half of every group, and without the first block; each file's answers are
-compared with torch.
+layer in int8, every layer in 4 bits, half of every group, without the first block, and random mixtures of all
+levels (which the probe runs, too); each file's answers are compared with torch.
 
 | architecture | groups | blocks | int8 | prunable | quantizable | removable | builds like torch |
 |---|--:|--:|--:|--:|--:|--:|---|

@@ -93,7 +93,7 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
 
 
 def _give_memory_back() -> None:
-    """What the exporter leaves in cycles, and what glibc keeps of it: 3 GB after the export of a BERT-base."""
+    """What the exporter leaves in cycles, and what glibc keeps of it: 3 GB after a BERT-base."""
     gc.collect()
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
