@@ -60,7 +60,7 @@ def search(
     at a safe place and raises KeyboardInterrupt; what was measured is in the run directory. Raises InputError
     or TargetUnavailable before any work, where something is wrong.
     """
-    from ..explore.preparation.early import check_early
+    from ..explore.preparation.early import check_search
     from ..explore.preparation.open_search import open_search
     from ..explore.preparation.prepare import prepare
     from ..explore.preparation.request import SearchRequest
@@ -99,7 +99,7 @@ def search(
         command="autocompress.search",
     )
     if request.task:
-        check_early(request)
+        check_search(request)
     with progress_of(progress) as shown:
         if recovery and not request.task:
             shown.note(_HERE)

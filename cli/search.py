@@ -76,8 +76,8 @@ Ray = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS",
-        help="A Ray cluster that builds and trains: auto (the one of this machine), HOST:6379, or local "
-        "(this machine's spare cores and GPUs).",
+        help="A Ray cluster that builds and trains, and measures with --target T@ray: auto (the one of this "
+        "machine), HOST:6379, or local (this machine's spare cores and GPUs).",
     ),
 ]
 AllowPredicted = Annotated[
@@ -244,9 +244,9 @@ def search(
 
 
 def _check(request: "SearchRequest", *, planning: bool) -> None:
-    from ..explore.preparation.early import check_early
+    from ..explore.preparation.early import check_search
 
-    check_early(request, planning=planning)
+    check_search(request, planning=planning)
 
 
 def _plan(request: "SearchRequest", *, as_json: bool) -> None:

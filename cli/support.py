@@ -42,8 +42,8 @@ TargetNames = Annotated[
         "--target",
         autocompletion=complete_target,
         metavar="T[,T…]",
-        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port]. Several "
-        "boards of one kind are one target: T@a+b measures on whichever is free.",
+        help="Targets by name (`autocompress targets`) or TOML file, over SSH T@user@host[:port], on a Ray "
+        "cluster T@ray. Several boards of one kind are one target: T@a+b measures on whichever is free.",
     ),
 ]
 TaskArguments = Annotated[

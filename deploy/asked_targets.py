@@ -100,6 +100,11 @@ def _needed(name: str, stated: TargetAddress) -> str:
     """That the user has to give the target, and how."""
     file = stated.profile.endswith(".toml") or not _is_ours(stated.profile)
     profile = f"path/{stated.name}.toml" if file else stated.name
+    if stated.on_cluster:
+        return (
+            f"Target '{name}' is on a Ray cluster, which is connected to only if you give it: --target "
+            f"{profile}@ray, on a machine of that cluster."
+        )
     if stated.local:
         return f"Target '{name}' is none of ours: its TOML file is read if you give it: --target {profile}."
     return (

@@ -179,10 +179,15 @@ def environment_identity(environment: Environment, *, target: str) -> Iterator[t
             yield f"{target} environment.{field.name}", str(getattr(environment, field.name))
 
 
-def load_targets(text: str) -> tuple[NamedTarget, ...]:
-    """The targets of `T[,T…]` in their order. InputError or ProfileError says what is wrong with one."""
+def load_targets(text: str, *, cluster: str = "") -> tuple[NamedTarget, ...]:
+    """The targets of `T[,T…]` in their order, those of `T@ray` on the `cluster` at this address if one is
+    given. InputError or ProfileError says what is wrong with one.
+    """
     require_no_host(text)
-    return named_targets(target_addresses(text))
+    addresses = target_addresses(text)
+    if cluster:
+        addresses = {name: replace(address, cluster=cluster) for name, address in addresses.items()}
+    return named_targets(addresses)
 
 
 def named_targets(addresses: Mapping[str, TargetAddress]) -> tuple[NamedTarget, ...]:

@@ -1,5 +1,6 @@
 """Target addresses: `NAME`, `NAME@host`, `NAME@user@host` or `NAME@user@host:port`; NAME is a profile's name
-or TOML file. Several boards of one kind: `NAME@user@host+user@host:port`.
+or TOML file. Several boards of one kind: `NAME@user@host+user@host:port`. `NAME@ray` is the node of a Ray
+cluster that has the resource `target:NAME`.
 """
 
 import re
@@ -13,6 +14,7 @@ _ADDRESS = re.compile(r"(?P<profile>.+?\.toml|[^@]*)(?:@(?P<places>.*))?", re.DO
 _PLACE = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>[^@]*)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TARGET_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(@[A-Za-z0-9._:%\[\]-]{1,150})?")
+_CLUSTER = "ray"  # in the place of a host; a host that is called so is written ray:22 or user@ray
 _FORM = "write it like jetson@user@host or jetson@user@host:22"
 
 
@@ -22,7 +24,8 @@ class TargetAddress:
 
     `host` is a name, as in the user's SSH configuration, or an address (IPv6 without its brackets). Without
     `user` and `port` SSH's own settings decide. `others` are further boards of the same kind: it is measured
-    on whichever is free.
+    on whichever is free. `cluster` is the address of the Ray cluster that a node is part of; empty: the one
+    of this machine.
     """
 
     profile: str
@@ -30,6 +33,17 @@ class TargetAddress:
     host: str | None = None
     port: int | None = None
     others: tuple["TargetAddress", ...] = ()
+    cluster: str = ""
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether it is a node of a Ray cluster."""
+        return self.host == _CLUSTER and self.user is None and self.port is None
+
+    @property
+    def resource(self) -> str:
+        """The resource of a Ray cluster that its node has."""
+        return f"target:{self.name}"
 
     @property
     def local(self) -> bool:
@@ -91,6 +105,10 @@ def parse_target(text: str) -> TargetAddress:
     devices = [(board.host, board.port) for board in (first, *others)]
     if twice := next((board for board in others if devices.count((board.host, board.port)) > 1), None):
         raise InputError(f"The target {text!r} names the board {twice.place} twice: give each board once.")
+    if others and any(board.on_cluster for board in (first, *others)):
+        raise InputError(
+            f"The target {text!r} has a node of a Ray cluster among its boards: name it apart."
+        )
     return replace(first, others=tuple(others))
 
 

@@ -106,6 +106,8 @@ def _facts(profile: Profile, address: TargetAddress) -> Iterator[tuple[str, str]
 def _place(profile: Profile, address: TargetAddress) -> str:
     facts = f", {profile.architecture}" * (profile.architecture is not None)
     facts += f", called {profile.device!r} by its system" * (profile.device is not None)
+    if address.on_cluster:
+        return f"the node of a Ray cluster with the resource {address.resource}{facts}"
     if not address.local:
         return f"{address.place}{facts}; over SSH, with its {profile.python}"
     if profile.device is None:

@@ -14,6 +14,7 @@ Reading order
     transport.py    Transport: requests to a worker; LocalTransport: a worker on this machine
     replies.py      what a worker's replies and its end mean, in the project's errors
     ssh/            the same on a board: SshTransport, and Board, which several of them share
+    ray_node/       the client that stands for OpenSSH's where a board is a node of a Ray cluster
     target.py       Target: what the rest of the project calls; session.py: TargetSession, one worker of it
     pool/           several boards of one kind as one target
     control.py      A/A controls, and how long one vouches for the machine

@@ -85,13 +85,20 @@ class ClocksOfTargets:
         self._held: dict[str, HeldClocks] = {}
 
     def of(self, profile: Profile, address: TargetAddress | None = None) -> HeldClocks | None:
-        """Those of a target; nothing happens before they are ensured."""
+        """Those of a target; nothing happens before they are ensured. InputError for a node of a Ray cluster:
+        its resource is the worker's alone.
+        """
         if not self._wanted:
             return None
         if address is not None and address.others:
             raise InputError(
                 f"--set-clocks is for one board, and {address} names {len(address.boards)}: set the clocks "
                 "on each (sudo nvpmodel, sudo jetson_clocks), and leave out --set-clocks."
+            )
+        if address is not None and address.on_cluster:
+            raise InputError(
+                f"--set-clocks cannot be given with {address}: leave it out, and fix the clocks of that node "
+                "yourself."
             )
         if profile.name not in self._held:
             plain = Target(profile, address=address)

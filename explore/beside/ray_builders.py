@@ -115,6 +115,8 @@ class RayBuilders:
                 self._builders += self._started_on(node)
 
     def _started_on(self, node: Node) -> list[_OnNode]:
+        if node.targets:  # whoever measures there must not be disturbed
+            return []
         cores = tuple(self.plan.spare) if node.here else ()
         cpus = min(node.cpus, len(cores)) if node.here else node.cpus
         gpus = 0 if self.plan.gpus == "no" else node.gpus
@@ -141,7 +143,8 @@ class RayBuilders:
         if not self._builders:
             raise InputError(
                 f"--ray {self.plan.address}: no node has a CPU and memory for building, besides the cores "
-                "that are measured on: join another machine with `ray start --address=…`, or leave --ray out."
+                "and nodes that are measured on: join another machine with `ray start --address=…`, or leave "
+                "--ray out."
             )
         where = ", ".join(sorted({builder.node.name for builder in self._builders}))
         self._note(f"Building on a Ray cluster: {len(self._builders)} builders on {where}.")

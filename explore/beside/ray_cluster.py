@@ -1,4 +1,6 @@
-"""A Ray cluster: its nodes, and what runs on them. The one module that imports ray."""
+"""A Ray cluster: its nodes, and what runs on them. The one module that imports ray, but for the client of
+targets/ray_node.
+"""
 
 import importlib.util
 import logging
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...profiles import TargetAddress
+from ...targets.ray_node.command import join_command
 
 LOCAL = "local"  # the address of a cluster that the search starts for itself, on this machine
 _NOT_SENT = ("runs", ".git", ".venv", "venv", "__pycache__", "*.onnx", "*.tflite", "*.engine")
@@ -25,7 +29,9 @@ class NodeLost(Exception):  # noqa: N818 - a state of the cluster, not a mistake
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A machine of the cluster, and what it has in all. `here` is the one that this process runs on."""
+    """A machine of the cluster, and what it has in all. `here` is the one that this process runs on.
+    `targets` are its resources `target:NAME`: it is measured on.
+    """
 
     id: str
     name: str
@@ -33,6 +39,7 @@ class Node:
     gpus: int
     memory_bytes: int
     here: bool
+    targets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +69,9 @@ class Cluster:
             gpus=int(resources.get("GPU", 0)),
             memory_bytes=int(resources.get("memory", 0)),
             here=entry["NodeID"] == self._here,
+            targets=frozenset(
+                name for name, amount in resources.items() if name.startswith("target:") and amount >= 1
+            ),
         )
 
     def actor(self, kind: type, *arguments: Any, node: Node, cpus: int = 0, gpus: int = 0) -> Any:
@@ -122,9 +132,13 @@ def require_ray() -> None:
         raise InputError(_MISSING)
 
 
-def require_cluster(address: str) -> None:
-    """InputError where there is no cluster at the address."""
+def require_cluster(address: str, *, measured: Sequence[TargetAddress] = ()) -> None:
+    """InputError where there is no cluster at the address, or no node of it for one of those `measured`."""
     if address == LOCAL:
+        if measured:
+            raise InputError(
+                f"--ray local has no node with {measured[0].resource}: give the address of a cluster."
+            )
         return
     host, _, port = address.rpartition(":")
     if host:  # ray waits for two minutes
@@ -132,8 +146,15 @@ def require_cluster(address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
         except (OSError, ValueError) as error:
             raise InputError(_unreachable(address, error)) from error
-    with connected(address, folder=None):
-        pass
+    with connected(address, folder=None) as cluster:
+        nodes = cluster.nodes()
+    for target in measured:
+        if not any(target.resource in node.targets for node in nodes):
+            names = ", ".join(sorted({node.name for node in nodes}))
+            raise InputError(
+                f"--target {target}: no node of the Ray cluster has the resource {target.resource} (there "
+                f"are {names}). Join the machine that is measured on with `{join_command(target)}`."
+            )
 
 
 @contextmanager

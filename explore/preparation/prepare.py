@@ -55,9 +55,10 @@ def prepare(
     if request.ray and here.startswith("cuda"):
         here = "auto"  # a GPU that the cluster has to have
     device = chosen_device(here, progress, deterministic=request.deterministic)
-    if request.ray and not planning:
-        require_cluster(request.ray)
     named = _named(request, clocks)
+    on_nodes = [target.address for target in named if target.address.on_cluster]
+    if request.ray and not (planning and not on_nodes):
+        require_cluster(request.ray, measured=on_nodes)
     exporter = threading.Thread(target=load_exporter, daemon=True)
     exporter.start()
     checked = _checked(request, named, progress, task, device=device)
@@ -97,7 +98,7 @@ def prepare(
 
 
 def _named(request: SearchRequest, clocks: ClocksOfTargets | None) -> tuple[NamedTarget, ...]:
-    named = load_targets(request.target)
+    named = load_targets(request.target, cluster=request.ray)
     if clocks is None:
         return named
     return tuple(replace(target, clocks=clocks.of(target.profile, target.address)) for target in named)

@@ -24,6 +24,7 @@ from ...files import digest_of_file
 from ...profiles.address import TargetAddress
 from ..lease import WAITS
 from ..on_device.agent.process import LOOK_S
+from ..ray_node.command import node_command
 from ..transport import WORKER
 from .command import agent_command, on_board, ssh_command
 from .connection import Connection, ConnectionLost
@@ -140,9 +141,11 @@ class Board:
         modules = [(name, file.read_text("utf-8")) for name, file in zip(_AGENT, files, strict=True)]
         settings = {**asdict(self._settings), "python": self.python}
         agent = json.dumps({"boot": _BOOT, "modules": modules, "settings": settings}).encode()
-        command = ssh_command(
-            self.address, agent_command(self.python, length=len(agent)), config=self._config
-        )
+        remote = agent_command(self.python, length=len(agent))
+        if self.address.on_cluster:
+            command = node_command(self.address, remote)
+        else:
+            command = ssh_command(self.address, remote, config=self._config)
         try:
             connection = Connection(command, agent)
         except FileNotFoundError as error:

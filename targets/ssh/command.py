@@ -59,5 +59,7 @@ def agent_command(python: str, *, length: int) -> list[str]:
 
 def on_board(address: TargetAddress, command: str) -> str:
     """A command that the user can copy: run on the board."""
+    if address.on_cluster:
+        return f"`{command.removeprefix('-t ')}` on that node"
     port = f"-p {address.port} " if address.port else ""
     return f"ssh {port}{destination(address)} {command}"

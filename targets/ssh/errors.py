@@ -1,10 +1,12 @@
 """What went wrong with a connection, from what the OpenSSH client said, and the command that mends it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import TargetUnavailable
 from ...profiles.address import TargetAddress
+from ..ray_node.command import join_command, said_by_client
 from .command import destination, on_board
 
 _CLIENT_FAILED = 255  # the client's exit code when it is not that of the remote command
@@ -38,6 +40,9 @@ class Trouble:
         return f"{self.message}: {self.remedy}."
 
 
+Judge = Callable[[str, int | None, TargetAddress, str], Trouble | None]
+
+
 class BoardUnavailable(TargetUnavailable):
     """A board that cannot be used now, and why."""
 
@@ -51,7 +56,11 @@ def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: s
     is 255).
     """
     place = where(address)
-    judges = (_host_key, _login, _network, _remote) if code in (_CLIENT_FAILED, None) else (_remote,)
+    judges: tuple[Judge, ...] = (_remote,)
+    if address.on_cluster:
+        judges = (_node, _remote)
+    elif code in (_CLIENT_FAILED, None):
+        judges = (_host_key, _login, _network, _remote)
     for judge in judges:
         if trouble := judge(text, code, address, python):
             return trouble
@@ -67,12 +76,27 @@ def trouble_of(text: str, *, code: int | None, address: TargetAddress, python: s
 
 def where(address: TargetAddress) -> str:
     """Host and port, for messages."""
+    if address.on_cluster:
+        return f"the Ray node with {address.resource}"
     return f"{destination(address)} (port {address.port or 'of your ssh configuration, 22 by default'})"
 
 
 def doctor(address: TargetAddress) -> str:
     """The command that diagnoses a board."""
     return f"autocompress targets doctor {address}"
+
+
+def _node(text: str, _: int | None, address: TargetAddress, __: str) -> Trouble | None:
+    if not (said := said_by_client(text)):
+        return None
+    remedy = f"join that machine to the cluster with `{join_command(address)}`"
+    if "is in use" in said:
+        remedy = "wait for it, or end it"
+    elif "was lost" in said or "no connection" in said:
+        remedy = f"see to that machine and its network; then {doctor(address)}"
+    elif "is not installed" in said:
+        remedy = "pip install 'autocompress[ray]'"
+    return Trouble(name="node", message=f"{where(address)}: {said}", remedy=remedy, passing=True)
 
 
 def _host_key(text: str, _: int | None, address: TargetAddress, __: str) -> Trouble | None:

@@ -10,14 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from autocompress.errors import FailureKind, StageError, TargetUnavailable
+from autocompress.profiles import parse_target
 from autocompress.targets.replies import VanishedError
-from autocompress.targets.ssh.board import Board
+from autocompress.targets.ssh.board import Board, BoardSettings
 from autocompress.targets.ssh.transport import SshTransport
 from autocompress.targets.transport import WORKER, LastingWorker, LocalTransport, Transport
+from autocompress.tests.ray_nodes import cluster_in
 from autocompress.tests.sshd import Sshd
 from autocompress.tests.targets.workers import changed_worker
 from autocompress.tests.waiting import comes_true, ended
@@ -36,13 +39,24 @@ def board(ssh_server: Sshd) -> Iterator[Board]:
     ssh_server.wait_until_quiet()
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    """The node of a Ray cluster that has a target's resource."""
+    with cluster_in(tmp_path_factory.mktemp("nodes")) as cluster:
+        cluster.add_node(num_cpus=0, resources={"target:cpu": 1})
+        address = replace(parse_target("cpu@ray"), cluster=cluster.address)
+        found = Board(address, settings=BoardSettings(look_s=LOOK_S))
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=["local", "ssh", pytest.param("ray", marks=pytest.mark.slow)])
 def open_transport(request: pytest.FixtureRequest) -> Open:
     """How to start a transport with a worker script."""
     if request.param == "local":
         config = {**CONFIG, "cores": sorted(os.sched_getaffinity(0))[:1]}
         return lambda worker: LocalTransport(config, worker=worker)
-    found: Board = request.getfixturevalue("board")
+    found: Board = request.getfixturevalue("board" if request.param == "ssh" else "node")
     return lambda worker: SshTransport(found, {**CONFIG, "cores": found.cores(1)}, worker=worker)
 
 

@@ -64,6 +64,16 @@ def test_pick_finetune_connects_to_no_address_of_the_run(tmp_path, ssh):
     assert not ssh.exists()
 
 
+def test_a_run_that_was_measured_on_a_ray_node_connects_to_no_cluster(tmp_path, monkeypatch):
+    started: list[object] = []
+    monkeypatch.setattr("autocompress.targets.ssh.board.Connection", lambda *command: started.append(command))
+    run = stranger_run(tmp_path, target("cpu"))
+    say_where(run, "cpu@ray")
+    for command in (("verify", run), ("pick", run, *FINETUNE)):
+        require_sentence(read_by(*command), "which is connected to only if you give it: --target cpu@ray")
+    assert not started
+
+
 def test_verify_of_a_bundle_connects_to_no_address_of_the_manifest(tmp_path, ssh):
     bundle = stranger_bundle(tmp_path)
 

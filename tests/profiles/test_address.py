@@ -82,6 +82,7 @@ def test_a_target_is_called_by_its_profile_or_the_name_of_its_file() -> None:
         ("jetson@left+", "has no host"),
         ("jetson@left+right+ann@left", "names the board ann@left twice"),
         ("jetson@left+a@b@c", "too many @"),
+        ("jetson@left+ray", "a node of a Ray cluster among its boards"),
     ],
 )
 def test_a_wrong_address_is_refused_by_its_part(text: str, words: str) -> None:
