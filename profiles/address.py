@@ -106,9 +106,7 @@ def parse_target(text: str) -> TargetAddress:
     if twice := next((board for board in others if devices.count((board.host, board.port)) > 1), None):
         raise InputError(f"The target {text!r} names the board {twice.place} twice: give each board once.")
     if others and any(board.on_cluster for board in (first, *others)):
-        raise InputError(
-            f"The target {text!r} has a node of a Ray cluster among its boards: name it apart."
-        )
+        raise InputError(f"The target {text!r} has a node of a Ray cluster among its boards: name it apart.")
     return replace(first, others=tuple(others))
 
 
