@@ -184,7 +184,10 @@ def targets_show(
 
         address = parse_target(name)
         profile = load_profile(address.profile)
-        facts = {"timer": profile.timer, "fingerprint": profile.fingerprint, "address": asdict(address)}
+        where = {name: value for name, value in asdict(address).items() if name not in ("others", "cluster")}
+        if address.others:
+            where["others"] = [board.place for board in address.others]
+        facts = {"timer": profile.timer, "fingerprint": profile.fingerprint, "address": where}
         print(json_text({**profile.to_json(), **facts}, indent=2) if as_json else explain(profile, address))
 
 

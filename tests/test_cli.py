@@ -227,6 +227,8 @@ def test_targets_lists_shows_and_refuses():
     assert json.loads(autocompress("targets", "show", "cpu", "--json").stdout)["threads"] == 1
     shown = json.loads(autocompress("targets", "show", "jetson@ann@10.0.0.5:22", "--json").stdout)
     assert shown["address"] == {"profile": "jetson", "user": "ann", "host": "10.0.0.5", "port": 22}
+    several = json.loads(autocompress("targets", "show", "jetson@left+ann@right", "--json").stdout)
+    assert several["address"]["others"] == ["ann@right"]
     assert "int8 activations without a zero point" in autocompress("targets", "show", "jetson").stdout
 
 
