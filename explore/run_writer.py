@@ -10,7 +10,7 @@ from ..results.run_directory import RunDirectory, read_front, write_run
 from .finalists import Finalists
 from .session.budget import Ledger
 from .session.clock import Clock
-from .session.memory import peak_bytes
+from .session.memory import MemoryPeak
 from .state import SearchState
 
 WRITE_EVERY_S = 10.0
@@ -28,6 +28,7 @@ class RunWriter:
         finalists: Finalists,
         clock: Clock,
         ledger: Ledger,
+        memory: MemoryPeak,
         memory_bytes: int | None = None,
     ):
         self._directory = directory
@@ -36,7 +37,7 @@ class RunWriter:
         self._finalists = finalists
         self._clock = clock
         self._ledger = ledger
-        self._memory_bytes = memory_bytes
+        self._memory, self._memory_bytes = memory, memory_bytes
         self._written_at = 0.0
 
     def write(self, status: Status) -> None:
@@ -47,10 +48,11 @@ class RunWriter:
         run = self._state.run_as(
             status, elapsed_s=self._clock.elapsed_s, look_failures=tuple(self._finalists.failures)
         )
+        self._memory.look()
         search = replace(
             run.search,
             time=self._ledger.to_json(),
-            peak_memory_bytes=max(peak_bytes(), self._earlier_peak()),
+            peak_memory_bytes=max(self._memory.bytes, self._earlier_peak()),
             memory_limit_bytes=self._memory_bytes,
         )
         write_run(self._directory.path, replace(run, search=search))

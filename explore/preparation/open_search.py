@@ -32,6 +32,7 @@ from ..search import Search
 from ..session.budget import Budget, Ledger
 from ..session.clock import Clock
 from ..session.interrupt import Interrupts
+from ..session.memory import MemoryPeak
 from ..session.progress import Progress
 from ..space.runtime_choice import RuntimeChoice
 from ..state import SearchState
@@ -87,7 +88,8 @@ def open_search(
         )
         _remove_checks(directory)
         with splits_folder(directory) as splits:
-            clock = Clock(directory.elapsed, began_s=checked.began_s)
+            memory = MemoryPeak()
+            clock = Clock(directory.elapsed, began_s=checked.began_s, at_beats=memory.look)
             evaluator = make_evaluator(
                 checked, directory, splits, compressor, elapsed=lambda: clock.elapsed_s, progress=progress
             )
@@ -98,7 +100,15 @@ def open_search(
             test = StoredSplit(checked.checked.task.test, splits / "test")
             looks = Finalists(directory, evaluator, test, batch=request.batch)
             trials = _trials(
-                checked, directory, evaluator, looks, clock, options=options, budget=budget, progress=progress
+                checked,
+                directory,
+                evaluator,
+                looks,
+                clock,
+                memory=memory,
+                options=options,
+                budget=budget,
+                progress=progress,
             )
             try:
                 yield Search(trials=trials, strategy=made, finalists=looks, students=compressor.students)
@@ -258,6 +268,7 @@ def _trials(
     finalists: Finalists,
     clock: Clock,
     *,
+    memory: MemoryPeak,
     options: Options,
     budget: Budget,
     progress: Progress,
@@ -292,6 +303,7 @@ def _trials(
             finalists=finalists,
             clock=clock,
             ledger=ledger,
+            memory=memory,
             memory_bytes=checked.memory_bytes,
         ),
         clock=clock,

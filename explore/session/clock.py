@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,11 +23,14 @@ class Clock:
 
     Time is monotonic within a session; the time between sessions does not count, nor does that for which the
     process was frozen (SIGSTOP, a virtual machine that is put to sleep) or waited for another one that
-    measured (targets/lease.py). The session began at `began_s` by `own_s`, or else now.
+    measured (targets/lease.py). The session began at `began_s` by `own_s`, or else now. `at_beats` is called
+    with every heartbeat.
     """
 
-    def __init__(self, path: Path, *, began_s: float | None = None):
-        self._path = path
+    def __init__(
+        self, path: Path, *, began_s: float | None = None, at_beats: Callable[[], None] = lambda: None
+    ):
+        self._path, self._at_beats = path, at_beats
         self._before = _stored(path)
         self._start = own_s() if began_s is None else began_s
         self._stop = threading.Event()
@@ -55,6 +59,7 @@ class Clock:
             if gap_s > FROZEN_S and time.process_time() - computed_s < 0.1 * gap_s:
                 self._start += gap_s
             last, computed_s = time.monotonic(), time.process_time()
+            self._at_beats()
             self._write()
 
     def _write(self) -> None:

@@ -33,6 +33,7 @@ from autocompress.explore.sequential import Sequential
 from autocompress.explore.session.budget import Budget, Ledger
 from autocompress.explore.session.clock import Clock
 from autocompress.explore.session.interrupt import Interrupts
+from autocompress.explore.session.memory import MemoryPeak
 from autocompress.explore.session.progress import QuietProgress
 from autocompress.explore.space.space import SearchSpace
 from autocompress.explore.state import SearchState
@@ -293,7 +294,13 @@ def make_search(
         queue=Queue(state, study, catching_up or FakeCatchingUp(), progress=progress, interrupts=interrupts),
         directory=directory,
         writer=RunWriter(
-            directory, state, evaluator=evaluating, finalists=finalists, clock=clock, ledger=ledger
+            directory,
+            state,
+            evaluator=evaluating,
+            finalists=finalists,
+            clock=clock,
+            ledger=ledger,
+            memory=MemoryPeak(),
         ),
         clock=clock,
         options=Options(budget_s=budget_s, trials=trials, deterministic=deterministic, racing=racing),

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
@@ -16,7 +18,7 @@ from autocompress.errors import InputError
 from autocompress.explore.preparation.checked_request import CheckedRequest
 from autocompress.explore.preparation.memory import memory_plan
 from autocompress.explore.preparation.request import SearchRequest
-from autocompress.explore.session.memory import SHARE, free_bytes, limit_of, peak_bytes, resident_bytes
+from autocompress.explore.session.memory import SHARE, MemoryPeak, free_bytes, limit_of, resident_bytes
 from autocompress.profiles import format_size
 from autocompress.results.records.progress import SearchFacts
 from autocompress.results.records.reading import Fields
@@ -24,6 +26,7 @@ from autocompress.results.report.why import expert_cards
 from autocompress.results.table_files import front_value
 from autocompress.results.view import views_of
 from autocompress.tests.compress.tasks import tiny_task
+from autocompress.tests.present import present
 from autocompress.tests.results.sample_run import sample_run
 
 GB = 1 << 30
@@ -43,9 +46,21 @@ def test_a_search_takes_60_percent_of_what_is_free_unless_it_is_told():
     assert 0 < free_bytes() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_the_peak_is_at_least_what_the_process_takes_now():
-    block = torch.ones(50 << 20, dtype=torch.uint8)
-    assert peak_bytes() >= resident_bytes() - (8 << 20) > len(block)
+def test_the_peak_is_what_was_taken_together_when_it_was_looked_at():
+    memory = MemoryPeak()
+    memory.look()
+    before = memory.bytes
+    assert 0.9 * resident_bytes() < before
+    code = "block = bytearray(b'1' * (200 << 20)); print(len(block), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        present(child.stdout).readline()
+        memory.look()
+        child.communicate("\n")
+    assert 200 << 20 < memory.bytes - before < 500 << 20
+    memory.look()
+    assert memory.bytes - before > 200 << 20  # also when the child is gone
 
 
 def test_recovery_needs_more_than_a_search_without_it_and_never_more_than_half_of_the_limit():
