@@ -240,16 +240,16 @@ def _tie(model: onnx.ModelProto) -> None:
     matrices = {name: array for name, array in matrices.items() if array.size > 1}
     first: dict[str, str] = {}  # by another name of it
     for name, array in matrices.items():
-        earlier = (other for other in matrices if other not in first and same(matrices[other], array))
-        if (kept := next(earlier)) != name:
-            first[name] = kept
+        alike = (other for other in matrices if other not in first and same(matrices[other], array))
+        if (earliest := next(alike)) != name:
+            first[name] = earliest
     for node in model.graph.node:
         node.input[:] = [first.get(name, name) for name in node.input]
-    for name, array in matrices.items():
-        for other, matrix in matrices.items():
-            if name not in first and other < name and same(matrix, array.T):
-                source = first.get(other, other)
-                node = onnx.helper.make_node("Transpose", [source], [name], perm=[1, 0])
+    kept = {name: array for name, array in matrices.items() if name not in first}
+    for name, array in kept.items():
+        for other, matrix in kept.items():
+            if other < name and same(matrix, array.T):
+                node = onnx.helper.make_node("Transpose", [other], [name], perm=[1, 0])
                 model.graph.node.insert(0, node)
                 break
     made = {name for node in model.graph.node for name in node.output}

@@ -24,7 +24,7 @@ from .locate import Stored
 log = logging.getLogger(__name__)
 
 LIMIT_BYTES = 256 << 20
-TEMPLATE_VERSION = 11  # a new number whenever `export.py` makes other templates
+TEMPLATE_VERSION = 12  # a new number whenever `export.py` makes other templates
 
 
 def template_key(folded: fx.GraphModule, opset: int) -> str:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from autocompress.compress import Compressor, Network, Recipe, check_outputs
 from autocompress.compress.graph.graph import fold_batch_norms, get_tensor, operation
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.onnx_file.export import export_template, fill_template
+from autocompress.compress.onnx_file.export import _tie, export_template, fill_template
 from autocompress.compress.onnx_file.locate import Expected, same
 from autocompress.tests.compress.artifacts import run
 from autocompress.tests.compress.kinds import kind_task
@@ -156,3 +156,16 @@ def test_all_calls_of_a_layer_read_one_weight(tmp_path):
         model = onnx.load(built.artifact.path)
         large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) > 16 * 16]
         assert len(large) == 2
+
+
+def test_a_matrix_that_is_stored_both_ways_and_twice_is_not_made_of_itself():
+    """ "a" is equal to "z", and "m" is both transposed; the one that stays is the last by name."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    arrays = {"z": array, "a": array, "m": np.ascontiguousarray(array.T)}
+    nodes = [onnx.helper.make_node("MatMul", ["x", name], [f"{name}_out"]) for name in arrays]
+    stored = [numpy_helper.from_array(each, name) for name, each in arrays.items()]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [], stored))
+    _tie(model)
+    made = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Transpose"}
+    assert made == {"z": "m"} and [tensor.name for tensor in model.graph.initializer] == ["m"]
+    assert [node.input[1] for node in model.graph.node if node.op_type == "MatMul"] == ["z", "z", "m"]
