@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from autocompress.explore.session.memory import MemoryPeak
 from autocompress.profiles.units import parse_duration
 from autocompress.results.records.run import Run
 from autocompress.results.run_directory import read_run
@@ -165,35 +166,20 @@ class Memory:
     """The largest resident set of a process and what it started, in bytes, looked at while it runs."""
 
     def __init__(self, process: int):
-        self.peak_bytes, self._process = 0, process
+        self._peak = MemoryPeak(process)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def _look(self) -> None:
         while not self._stop.wait(0.2):
-            self.peak_bytes = max(self.peak_bytes, _resident_bytes(self._process))
+            self._peak.look()
 
     def stop(self) -> int:
         """The peak."""
         self._stop.set()
         self._thread.join()
-        return self.peak_bytes
-
-
-def _resident_bytes(process: int) -> int:
-    """The resident sets of a process and all below it, by /proc."""
-    parents, pages = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        parents[int(folder.name)], pages[int(folder.name)] = int(fields[1]), int(fields[21])
-    tree = {process}
-    while more := {child for child, parent in parents.items() if parent in tree} - tree:
-        tree |= more
-    return sum(pages.get(each, 0) for each in tree) * os.sysconf("SC_PAGE_SIZE")
+        return self._peak.bytes
 
 
 def search(name: str, arguments: argparse.Namespace) -> str:

@@ -80,10 +80,8 @@ def row_of(name: str, model: nn.Module, inputs: tuple[Tensor, ...], *, build: bo
     network = Network.trace(model.eval(), inputs)
     batch = tuple(torch.cat([x] * -(-16 // len(x)))[:16] for x in inputs)
     compressor = Compressor(plain_task(kind_task(model, batch)), network, OPTIONS)
-    builds, recipes = [], _recipes(network)
-    for number, recipe in enumerate(random_recipes(network, MIXED, seed=name), 1):
-        recipes[f"mixed {number}"] = recipe
-    for form, recipe in recipes.items() if build else ():
+    builds = []
+    for form, recipe in _recipes(network, name).items() if build else ():
         try:
             if form.startswith("mixed"):
                 compressor.probe.kl(recipe)
@@ -102,7 +100,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _recipes(network: Network) -> dict[str, Recipe]:
+def _recipes(network: Network, name: str) -> dict[str, Recipe]:
     recipes = {"original": Recipe(), "int8": Recipe(precision=_all(network, "int8"))}
     recipes["int4"] = Recipe(precision=_all(network, "int4"))
     if network.groups:
@@ -110,7 +108,8 @@ def _recipes(network: Network) -> dict[str, Recipe]:
         recipes["half"] = Recipe(keep=keep)
     if network.blocks:
         recipes["block"] = Recipe(skip=(network.blocks[0].name,))
-    return recipes
+    mixed = random_recipes(network, MIXED, seed=name)
+    return recipes | {f"mixed {number}": recipe for number, recipe in enumerate(mixed, 1)}
 
 
 def _all(network: Network, precision: Precision) -> dict[str, Precision]:

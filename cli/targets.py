@@ -98,13 +98,13 @@ def measure(
         autocompress measure detector.onnx --batch 8 --shape image=8,3,640,640
     """
     with errors():
+        from ..evaluation.targets import target_at
         from ..profiles import load_profile, parse_target
         from ..results.records.energy import Energy
         from ..results.words.energies import energy_sentence
-        from ..targets import Target, measure_model, parse_shape
+        from ..targets import measure_model, parse_shape
         from ..targets.held_clocks import ClocksOfTargets
         from ..targets.here import require_here
-        from ..targets.pool.boards import boards_at
         from ..targets.target import LEFT_OUT
 
         if "," in target:
@@ -119,12 +119,7 @@ def measure(
         if address.local:
             require_here(profile)
         with ClocksOfTargets(wanted=set_clocks, say=say) as clocks:
-            held = clocks.of(profile, address)
-            subject = (
-                boards_at(profile, address, shapes=shapes)
-                if address.others
-                else Target(profile, shapes=shapes, address=address, clocks=held)
-            )
+            subject = target_at(profile, address, shapes=shapes, clocks=clocks.of(profile, address))
             measurement = measure_model(model, subject, baseline=baseline, batch=batch)
         energy = Energy.of([measurement])
         files = {"model": model, "baseline": baseline}

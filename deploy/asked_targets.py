@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..evaluation.targets import NamedTarget, named_targets
-from ..profiles import ALIASES, TargetAddress, profile_names
+from ..profiles import TargetAddress, is_built_in
 from ..results.records.run import Run
 from ..results.records.verification import AwayTarget
 from ..results.run_config import RunConfig
@@ -61,7 +61,7 @@ def asked_targets(path: Path, run: Run, text: str | None) -> tuple[list[NamedTar
     if text is not None:
         asked = called(text, of_run)
         for name in of_run.keys() & asked.keys():
-            if not (_is_ours(asked[name].profile) or asked[name].profile.endswith(".toml")):
+            if not (is_built_in(asked[name].profile) or asked[name].profile.endswith(".toml")):
                 raise InputError(_needed(name, of_run[name]))
         return list(named_targets(asked)), []
     measured = {name: of_run[name] for name in run.target_names}
@@ -89,16 +89,12 @@ def all_targets(path: Path, run: Run, given: Addresses) -> str:
 
 def is_here(address: TargetAddress) -> bool:
     """Whether it is one of our profiles, on this machine."""
-    return address.local and _is_ours(address.profile)
-
-
-def _is_ours(profile: str) -> bool:
-    return profile in (*profile_names(), *ALIASES)
+    return address.local and is_built_in(address.profile)
 
 
 def _needed(name: str, stated: TargetAddress) -> str:
     """That the user has to give the target, and how."""
-    file = stated.profile.endswith(".toml") or not _is_ours(stated.profile)
+    file = stated.profile.endswith(".toml") or not is_built_in(stated.profile)
     profile = f"path/{stated.name}.toml" if file else stated.name
     if stated.on_cluster:
         return (

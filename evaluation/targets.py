@@ -259,13 +259,23 @@ def target_at(
     store: MeasurementStore | None = None,
     *,
     inputs: Path | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     sizes: Sizes | None = None,
     recognize: Callable[[Environment], None] | None = None,
     clocks: HeldClocks | None = None,
 ) -> Device:
     """A target on this machine, on the device behind the address, or on several of them."""
     if address.others:
-        return boards_at(profile, address, store, inputs=inputs, sizes=sizes, recognize=recognize)
+        return boards_at(
+            profile, address, store, inputs=inputs, shapes=shapes, sizes=sizes, recognize=recognize
+        )
     return Target(
-        profile, store, inputs=inputs, sizes=sizes, recognize=recognize, address=address, clocks=clocks
+        profile,
+        store,
+        inputs=inputs,
+        shapes=shapes,
+        sizes=sizes,
+        recognize=recognize,
+        address=address,
+        clocks=clocks,
     )

@@ -39,7 +39,7 @@ from .measurement import (
     TimingConfig,
 )
 from .profile import Datasheet, Profile
-from .profile_file import ALIASES, load_profile, profile_names
+from .profile_file import ALIASES, is_built_in, load_profile, profile_names
 from .units import (
     Drop,
     format_duration,
@@ -69,6 +69,7 @@ __all__ = [
     "format_energy",
     "format_latency",
     "format_size",
+    "is_built_in",
     "load_profile",
     "parse_drop",
     "parse_duration",

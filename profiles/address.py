@@ -14,6 +14,7 @@ _ADDRESS = re.compile(r"(?P<profile>.+?\.toml|[^@]*)(?:@(?P<places>.*))?", re.DO
 _PLACE = re.compile(r"(?:(?P<user>[^@]*)@)?(?P<host>[^@]*)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TARGET_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(@[A-Za-z0-9._:%\[\]-]{1,150})?")
+NODE_RESOURCE = "target:"  # and a target's name: the resource of the Ray node that it is measured on
 _CLUSTER = "ray"  # in the place of a host; a host that is called so is written ray:22 or user@ray
 _FORM = "write it like jetson@user@host or jetson@user@host:22"
 
@@ -43,7 +44,7 @@ class TargetAddress:
     @property
     def resource(self) -> str:
         """The resource of a Ray cluster that its node has."""
-        return f"target:{self.name}"
+        return NODE_RESOURCE + self.name
 
     @property
     def local(self) -> bool:

@@ -22,6 +22,11 @@ def profile_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _DEVICES.glob("*.toml")))
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a built-in profile is called so, or by this alias."""
+    return name in (*profile_names(), *ALIASES)
+
+
 def load_profile(name: str) -> Profile:
     """The profile called `name` or by an alias, or that of a TOML file if `name` ends in `.toml`. It is
     called as it was asked for.

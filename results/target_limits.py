@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from ..errors import InputError
-from ..profiles import ALIASES, Drop, TargetAddress, parse_target, profile_names
+from ..profiles import Drop, TargetAddress, is_built_in, parse_target
 from ..profiles.address import is_target_name
 from ..profiles.units import parse_drop, parse_duration, parse_energy, parse_size
 from .limits import Constraints
@@ -49,15 +49,11 @@ def target_addresses(text: str) -> dict[str, TargetAddress]:
 def require_no_host(targets: str) -> None:
     """InputError for `jetson@a,b`, where b is no profile: a comma begins another target."""
     for before, text in pairwise(part.strip() for part in targets.split(",")):
-        if "@" in before and not ("@" in text or text.endswith(".toml") or _is_ours(text)):
+        if "@" in before and not ("@" in text or text.endswith(".toml") or is_built_in(text)):
             raise InputError(
                 f"--target has {text!r} after a comma, which is no profile: several boards of one kind are "
                 f"written with +, like {before}+{text}."
             )
-
-
-def _is_ours(profile: str) -> bool:
-    return profile in (*profile_names(), *ALIASES)
 
 
 def _distinct(

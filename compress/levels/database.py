@@ -284,7 +284,7 @@ class LevelDatabase:
             with safe_open(path, framework="pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
                 stated = (file.metadata() or {}).get(DIGEST)
-            if stated == _digest_of(name, tensors):
+            if stated == digest_of_tensors(name, tensors):
                 return tensors
             reason = "its digest does not match its content"
         except FileNotFoundError:
@@ -318,7 +318,7 @@ class LevelDatabase:
             path.parent.mkdir(parents=True, exist_ok=True)
             stored = {key: value.contiguous() for key, value in tensors.items()}
             with replacing(path) as temporary:
-                save_file(stored, temporary, metadata={DIGEST: _digest_of(name, stored)})
+                save_file(stored, temporary, metadata={DIGEST: digest_of_tensors(name, stored)})
             if self._shared is not None:
                 self._shared.offer(_shared_name(path), path.read_bytes())
             if self._saved % SHRINK_EVERY == 0:
@@ -349,8 +349,8 @@ def _shared_name(path: Path) -> str:
     return "/".join(path.parts[-3:])
 
 
-def _digest_of(name: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of an entry: its name, and each tensor with its type and shape."""
+def digest_of_tensors(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a name, and each tensor with its type and shape."""
     hasher = hashlib.sha256(name.encode())
     for key, tensor in sorted(tensors.items()):
         hasher.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

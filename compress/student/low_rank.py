@@ -6,44 +6,34 @@ W' = (U_r Σ_r)(V_rᵀ L⁻¹). Source: Wang et al., "SVD-LLM: Truncation-aware 
 (2024), section 3.1; without moments it is the plain SVD of the weight.
 """
 
-import hashlib
 from collections.abc import Mapping
-from typing import Protocol
+from functools import partial
 
 import torch
 from torch import Tensor, fx
 
 from ...errors import StageError
 from ..graph.factors import largest_rank, saves, split_layer
-from ..graph.graph import array_of, get_tensor, layer_nodes
-from ..levels.database import LevelDatabase
+from ..graph.graph import get_tensor, layer_nodes
+from ..levels.database import LevelDatabase, digest_of_tensors
 
 RIDGE = 1e-3  # of the mean second moment: channels that are zero on all samples keep some weight
-
-
-class Factors(Protocol):
-    """Who computes factors, as `low_rank_factors` does."""
-
-    def __call__(
-        self, matrix: Tensor, rank: int, second_moment: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See low_rank_factors."""
-        ...
 
 
 def factorize(
     module: fx.GraphModule,
     ranks: Mapping[str, int],
     second_moments: Mapping[str, Tensor],
-    factors: Factors | None = None,
+    database: LevelDatabase | None = None,
 ) -> tuple[str, ...]:
     """Replaces each layer by two in place: `<layer>.down` (stride, padding), then the layer itself (bias).
 
-    `second_moments` are E[x xᵀ] of the layers' inputs, in × in. Layers whose rank saves nothing at their
-    present size stay whole. Returns the names of the factored ones. Raises StageError for a layer that cannot
-    be factored.
+    `second_moments` are E[x xᵀ] of the layers' inputs, in × in; a `database` keeps the factors. Layers whose
+    rank saves nothing at their present size stay whole. Returns the names of the factored ones. Raises
+    StageError for a layer that cannot be factored.
     """
-    nodes, factored, factors = dict(layer_nodes(module)), [], factors or low_rank_factors
+    nodes, factored = dict(layer_nodes(module)), []
+    factors = low_rank_factors if database is None else partial(kept_factors, database)
     for name, rank in ranks.items():
         if name not in nodes:
             raise StageError(f"{name} cannot have rank {rank}: the model has no such layer", stage="prune")
@@ -76,30 +66,17 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
     return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down[:rank].to(matrix.dtype)
 
 
-class KeptFactors:
-    """`low_rank_factors` of all ranks that save anything, kept in a level database: a decomposition takes
-    seconds of a large layer, and most candidates have the same ones.
+def kept_factors(
+    database: LevelDatabase, matrix: Tensor, rank: int, second_moment: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`low_rank_factors` for a rank that `saves` something, of which the database keeps all such ranks at
+    once: a decomposition takes seconds of a large layer, and most candidates have the same ones.
     """
-
-    def __init__(self, database: LevelDatabase):
-        self._database = database
-
-    def __call__(
-        self, matrix: Tensor, rank: int, second_moment: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """See low_rank_factors."""
-        name = f"factors/{_digest(matrix, second_moment)}"
-        kept = self._database.load(name)
-        if kept is None or len(kept["down"]) < rank:
-            up, down = low_rank_factors(matrix, max(rank, largest_rank(*matrix.shape)), second_moment)
-            kept = {"up": up, "down": down}
-            self._database.save(name, kept)
-        return kept["up"][:, :rank], kept["down"][:rank]
-
-
-def _digest(matrix: Tensor, second_moment: Tensor | None) -> str:
-    hasher = hashlib.sha256(f"{tuple(matrix.shape)}".encode())
-    for tensor in (matrix, second_moment):
-        if tensor is not None:
-            hasher.update(array_of(tensor.contiguous()).tobytes())
-    return hasher.hexdigest()
+    of = {"matrix": matrix} if second_moment is None else {"matrix": matrix, "second_moment": second_moment}
+    name = f"factors/{digest_of_tensors('', of)}"
+    kept = database.load(name)
+    if kept is None:
+        up, down = low_rank_factors(matrix, largest_rank(*matrix.shape), second_moment)
+        kept = {"up": up, "down": down}
+        database.save(name, kept)
+    return kept["up"][:, :rank], kept["down"][:rank]

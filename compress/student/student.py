@@ -27,7 +27,7 @@ from ..stages import StageClock, in_time
 from .effort import samples_within
 from .fake_quantize import GridWeights, start_on_grid
 from .judging import Judge
-from .low_rank import KeptFactors, factorize
+from .low_rank import factorize
 from .normalization import Change, move_statistics, restore_statistics
 from .original import Original
 from .prune import prune, removed_units
@@ -172,8 +172,8 @@ class StudentMaker:
             module = prune(self.network.module, self.network.channels, removed)
             remove_blocks(module, self.blocks(recipe))
             moments = self.second_moments(recipe, removed)
-            kept = KeptFactors(self.database) if moments else None
-            factored = factorize(module, self._ranks(recipe), moments, kept)
+            database = self.database if moments else None
+            factored = factorize(module, self._ranks(recipe), moments, database)
         precision = self._precision(recipe, factored)
         student = Student(module=module, removed=removed, factored=factored, precision=precision)
         require_fours(module, student.sparse)

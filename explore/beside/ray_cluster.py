@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...profiles import TargetAddress
+from ...profiles.address import NODE_RESOURCE, TargetAddress
 from ...targets.ray_node.command import join_command
 
 LOCAL = "local"  # the address of a cluster that the search starts for itself, on this machine
@@ -70,7 +70,7 @@ class Cluster:
             memory_bytes=int(resources.get("memory", 0)),
             here=entry["NodeID"] == self._here,
             targets=frozenset(
-                name for name, amount in resources.items() if name.startswith("target:") and amount >= 1
+                name for name, amount in resources.items() if name.startswith(NODE_RESOURCE) and amount >= 1
             ),
         )
 

@@ -39,19 +39,19 @@ def resident_bytes() -> int:
 
 
 class MemoryPeak:
-    """What a process and all that it started took at most together, as far as it was looked at. Pages that
-    processes share count for each.
+    """What a process, this one if none is named, and all that it started took at most together, as far as it
+    was looked at. Pages that processes share count for each.
     """
 
-    def __init__(self) -> None:
-        self.bytes = 0
+    def __init__(self, process: int | None = None) -> None:
+        self.bytes, self._process = 0, process or os.getpid()
 
     def look(self) -> None:
         """Takes note of what they take now."""
-        self.bytes = max(self.bytes, _resident_with_children())
+        self.bytes = max(self.bytes, _resident_with_children(self._process))
 
 
-def _resident_with_children() -> int:
+def _resident_with_children(process: int) -> int:
     """Bytes by /proc; of this process alone, and at its peak, where there is none.
 
     getrusage is of no use for children: one that is started with vfork begins with its parent's peak.
@@ -62,7 +62,7 @@ def _resident_with_children() -> int:
         with suppress(OSError, ValueError, IndexError):  # it has just ended
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             parents[int(folder.name)], pages[int(folder.name)] = int(fields[1]), int(fields[21])
-    tree = {os.getpid()}
+    tree = {process}
     while more := {child for child, parent in parents.items() if parent in tree} - tree:
         tree |= more
     resident = sum(pages.get(each, 0) for each in tree) * os.sysconf("SC_PAGE_SIZE")

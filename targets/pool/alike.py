@@ -60,7 +60,7 @@ def require_same_speed(first: Target, other: Target, model: Path, *, batch: int)
     if abs(ratio - 1) > TOLERANCE:
         raise StageError(
             f"{_boards_of(first)} are too restless to compare: {told}, between {low:.3f} and {high:.3f} "
-            f" (1 ± {TOLERANCE} is needed). End other work on them, and try again.",
+            f"(1 ± {TOLERANCE} is needed). End other work on them, and try again.",
             stage="measure",
             kind="noisy",
             retryable=True,

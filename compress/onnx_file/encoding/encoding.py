@@ -10,7 +10,8 @@ import onnx
 import torch
 from torch import Tensor, fx
 
-from ....tasks.plain.devices import CPU, full_precision, on
+from ....tasks.plain.devices import CPU, on
+from ....tasks.quality import as_tuple, outputs_of
 from ...graph.devices import on_device
 from ...graph.graph import argument, layer_nodes
 from ...graph.quantized import Plan, plan_quantization
@@ -92,13 +93,12 @@ class Encoding:
             leaving=leaving,
             device=device,
         )
-        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+        return as_tuple(outputs)
 
     def unrounded_outputs(self, inputs: tuple[Tensor, ...], device: torch.device = CPU) -> tuple[Tensor, ...]:
         """Those of the folded graph itself, in which no activation is rounded, computed on the device."""
-        with torch.inference_mode(), full_precision(device):
-            outputs: Any = on(on_device(self.folded, device)(*on(inputs, device)), CPU)
-        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+        outputs: tuple[Tensor, ...] = on(outputs_of(on_device(self.folded, device), inputs), CPU)
+        return outputs
 
     @property
     def rounds_activations(self) -> bool:

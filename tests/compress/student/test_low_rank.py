@@ -4,6 +4,7 @@ as torch.
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from autocompress.compress.graph.factors import factor_name, rank_levels, saves
 from autocompress.compress.graph.graph import fold_batch_norms, layer_nodes
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.levels.database import LevelDatabase
-from autocompress.compress.student.low_rank import KeptFactors, factorize, low_rank_factors
+from autocompress.compress.student.low_rank import factorize, kept_factors, low_rank_factors
 from autocompress.errors import StageError
 from autocompress.tests.compress.artifacts import multiplications, run, weights_and_biases
 from autocompress.tests.compress.tasks import RandomInputs, tiny_task
@@ -139,12 +140,12 @@ def test_factors_are_computed_once_for_all_ranks_and_kept(compressors, tmp_path,
     network = compressors("pointwise").network
     batches = [network.example_inputs]
     matrix, moment = torch.randn(32, 40), correlated(200, 40, 0).T @ correlated(200, 40, 0)
-    kept = KeptFactors(LevelDatabase(network, lambda: batches, directory=tmp_path))
+    kept = partial(kept_factors, LevelDatabase(network, lambda: batches, directory=tmp_path))
     up, down = kept(matrix, 8, moment)
     monkeypatch.setattr(
         "autocompress.compress.student.low_rank.low_rank_factors", lambda *_: pytest.fail("computed again")
     )
-    later = KeptFactors(LevelDatabase(network, lambda: batches, directory=tmp_path))
+    later = partial(kept_factors, LevelDatabase(network, lambda: batches, directory=tmp_path))
     for rank in (4, 8, 17):
         assert [factor.shape for factor in later(matrix, rank, moment)] == [(32, rank), (rank, 40)]
     assert all(map(torch.equal, later(matrix, 8, moment), (up, down)))
