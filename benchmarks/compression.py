@@ -326,7 +326,9 @@ def stitching(bench: Bench) -> str:
     network = compressor.network
     recipe = both(pruned(0.6, multiple=8), uniform("int4"))(compressor)
     bits = {name: 4 for name, precision in recipe.precision.items() if precision == "int4"}
-    removed = removed_units(network.group_by_name, recipe.keep, compressor.students.scores(recipe.keep))
+    removed = removed_units(
+        network.group_by_name, recipe.keep, compressor.students.structure.scores(recipe.keep)
+    )
     times = []
     for _ in range(6):
         module = prune(network.module, network.channels, removed)

@@ -33,12 +33,13 @@ from .onnx_file.used_rows import keep_used_rows
 from .options import CompressorOptions, FileFormat
 from .recipe import Recipe
 from .stages import StageClock, computed_on
-from .student.fake_quantize import folded_steps
+from .student.maker import StudentMaker
 from .student.probe import Probe
 from .student.prune import changed_edits
-from .student.recover import Schedule
 from .student.samples import Samples
-from .student.student import Student, StudentMaker
+from .student.student import Student
+from .student.training.fake_quantize import folded_steps
+from .student.training.recover import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ class Compressor:
             model, template = self._templates_of(students).model_of(
                 folded,
                 changed_edits(students.network.channels, student.removed),
-                blocks=students.blocks(recipe),
+                blocks=students.structure.blocks(recipe),
                 factored=student.factored,
                 opset=form.opset,
             )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from optuna.trial import Trial, TrialState
 
-from ..compress.student.student import StudentMaker
+from ..compress.student.maker import StudentMaker
 from ..errors import OutOfTime, StageError, TargetUnavailable
 from ..evaluation.bench import Progress
 from ..profiles import format_duration

@@ -23,7 +23,7 @@ from ..graph.devices import on_device
 from ..graph.graph import argument, batch_norms, clone, get_tensor, operation, set_tensor, set_training
 from ..levels.running import channels_last, mixed_precision
 from .distance import Distance
-from .recover import as_float32
+from .training.recover import as_float32
 
 Values = dict[str, Any]  # by node name
 Change = Callable[[Tensor], Tensor]

@@ -28,10 +28,11 @@ from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
 from ..stages import StageClock, halving
 from .effort import samples_within
-from .fake_quantize import NEAREST, stored_elsewhere
+from .maker import StudentMaker
 from .normalization import AdaptedRun, Change, Moments, Values, inputs_by_name
 from .refit import affordable_samples
-from .student import Student, StudentMaker
+from .student import Student
+from .training.fake_quantize import NEAREST, stored_elsewhere
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -145,9 +146,9 @@ class Probe:
         with StageClock().stage("reconstruct"):
             _round(student)
             changed = _share(student.module, self.students.network.module, self.original)
-            rounded = self.students.rounded_activations(student, recipe)
+            rounded = self.students.statistics.rounded_activations(student, recipe)
         start = _first_change(student.module, self.original, changed, rounded)
-        channels = on(self.students.remaining(student), device_of(self.original))
+        channels = on(self.students.statistics.remaining(student), device_of(self.original))
         return _Suffix(recipe=recipe, module=student.module, start=start, channels=channels, rounded=rounded)
 
     def _in_halves(self, attempt: Callable[[list[_Reference]], T]) -> T:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...compress.compressor import Compressor
-from ...compress.student.student import StudentMaker
+from ...compress.student.maker import StudentMaker
 from ...errors import OutOfTime, StageError, TargetUnavailable, is_away
 from ...evaluation.evaluate import Evaluator
 from ...evaluation.predicted import PredictedTarget

@@ -154,7 +154,7 @@ class Interrupting(QuietProgress):
 
 
 def test_the_real_training_leaves_a_checkpoint_and_takes_it_up(run_path, monkeypatch):
-    monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("autocompress.compress.student.training.recover.CHECKPOINT_S", 0.0)
     run = read_run(run_path)
     with pytest.raises(KeyboardInterrupt):
         point = present(run.uniform_int8)

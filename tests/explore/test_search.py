@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 from autocompress.compress.recipe import Recipe
-from autocompress.compress.student.student import StudentMaker
+from autocompress.compress.student.maker import StudentMaker
 from autocompress.errors import FailureKind, StageError, TargetUnavailable, TaskError
 from autocompress.explore.interruptions import GIVEN_UP, SET_ASIDE
 from autocompress.explore.queue import Queue

@@ -8,7 +8,7 @@ from torch import fx
 
 from ....tasks.plain.devices import CPU
 from ...graph.devices import move
-from ..fake_quantize import GridWeights
+from .fake_quantize import GridWeights
 
 FREE_SHARE = 0.8  # of what is free on a GPU, for the step of a training
 

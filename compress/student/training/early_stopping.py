@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from ...graph.graph import get_tensor
-from ..fake_quantize import GridWeights
+from .fake_quantize import GridWeights
 
 VALIDATIONS = 5
 SURE = 2.0  # standard errors

@@ -13,7 +13,7 @@ from autocompress.compress.levels.sparse import (
     sparsify,
     sparsify_rest,
 )
-from autocompress.compress.student.fake_quantize import GridWeights
+from autocompress.compress.student.training.fake_quantize import GridWeights
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.models import tiny_model
 

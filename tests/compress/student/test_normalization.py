@@ -155,7 +155,7 @@ def test_relearning_is_the_distance_of_the_answers_in_the_form_for_training(resi
 def test_frozen_normalizations_quarter_the_learning_rate(shift, share, monkeypatch):
     rates = []
     monkeypatch.setattr(
-        "autocompress.compress.student.student.distill",
+        "autocompress.compress.student.maker.distill",
         lambda student, teacher, loss, batches, recovery, **rest: rates.append(recovery.learning_rate),
     )
     task = foreign_task(shift=shift)

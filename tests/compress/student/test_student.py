@@ -86,7 +86,10 @@ def test_the_means_of_a_pruned_models_normalizations_move_once(name, compressors
     keep = {group.name: max(1, group.channels // 2) for group in network.groups[:1]}
     recipe = Recipe(keep=keep, precision={network.layers[0].name: "w6"})
     student = students.make(recipe, StageClock(), lambda _: None, None)
-    masks, (inputs,) = students.remaining(student), students.original.parts(students.samples.first(256))
+    masks, (inputs,) = (
+        students.statistics.remaining(student),
+        students.original.parts(students.samples.first(256)),
+    )
     for node in batch_norms(student.module):
         mean = str(argument(node, 3).target)
         wide, narrow = (read_by(module, node.name, inputs) for module in (network.module, student.module))

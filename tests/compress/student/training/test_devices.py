@@ -12,10 +12,10 @@ from autocompress.compress import Recovery
 from autocompress.compress.graph.devices import move, on_device
 from autocompress.compress.graph.graph import clone, get_tensor
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.student import recover
 from autocompress.compress.student.distance import Distance, OutputDistance
-from autocompress.compress.student.fake_quantize import GridWeights
-from autocompress.compress.student.recover import distill
+from autocompress.compress.student.training import recover
+from autocompress.compress.student.training.fake_quantize import GridWeights
+from autocompress.compress.student.training.recover import distill
 from autocompress.tasks import classes
 from autocompress.tasks.plain.devices import device_of, on
 from autocompress.tests.compress.tasks import tiny_task

@@ -7,14 +7,14 @@ import torch
 from autocompress.compress import Recovery
 from autocompress.compress.graph.graph import clone, get_tensor, running_means
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.student import recover
 from autocompress.compress.student.distance import Distance, OutputDistance
-from autocompress.compress.student.recover import distill
+from autocompress.compress.student.training import recover
 from autocompress.compress.student.training.micro_batches import (
     affordable,
     parts_of_batch,
     saved_bytes,
 )
+from autocompress.compress.student.training.recover import distill
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 from autocompress.tests.present import present

@@ -8,8 +8,8 @@ from autocompress.compress.graph.graph import clone
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.options import CompressorOptions
 from autocompress.compress.student.distance import Distance, OutputDistance
-from autocompress.compress.student.judging import Judge
 from autocompress.compress.student.samples import MOST_HELD_BACK, Samples
+from autocompress.compress.student.training.judging import Judge
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 from torch.utils.data import DataLoader, TensorDataset

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..graph.graph import LAYERS, argument, batch_norms, get_tensor, layer_nodes, set_tensor, weights_of
-from ..levels.reconstruct import Rounding, grid_limits
-from ..levels.value_grids import rounded_to_bits, rounded_weight
-from ..recipe import BITS, HALF, SPARSE, STORED, Precision
+from ...graph.graph import LAYERS, argument, batch_norms, get_tensor, layer_nodes, set_tensor, weights_of
+from ...levels.reconstruct import Rounding, grid_limits
+from ...levels.value_grids import rounded_to_bits, rounded_weight
+from ...recipe import BITS, HALF, SPARSE, STORED, Precision
 
 NEAREST: Mapping[Precision, Callable[[Tensor], Tensor]] = {
     **dict.fromkeys(HALF, lambda weight: weight.half().to(weight.dtype)),

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ...tasks.data import Batch
-from ...tasks.plain.devices import CPU, device_of, on
-from ...tasks.quality import outputs_of
-from .distance import Distance
+from ....tasks.data import Batch
+from ....tasks.plain.devices import CPU, device_of, on
+from ....tasks.quality import outputs_of
+from ..distance import Distance
 from .recover import as_float32
 
 

@@ -18,23 +18,23 @@ import torch
 from torch import Tensor, fx
 from torch.func import functional_call
 
-from ...errors import StageError, TaskError
-from ...tasks.checkpoint import load_checkpoint, save_checkpoint
-from ...tasks.data import Batch
-from ...tasks.plain.devices import device_of, on
-from ...tasks.plain.parts import fixed_batch, in_parts
-from ..graph.devices import on_device
-from ..graph.graph import get_tensor, running_statistics, set_training
-from ..levels.running import channels_last, mixed_precision
-from ..recipe import Recovery
-from ..stages import halving
-from .distance import Distance
+from ....errors import StageError, TaskError
+from ....tasks.checkpoint import load_checkpoint, save_checkpoint
+from ....tasks.data import Batch
+from ....tasks.plain.devices import device_of, on
+from ....tasks.plain.parts import fixed_batch, in_parts
+from ...graph.devices import on_device
+from ...graph.graph import get_tensor, running_statistics, set_training
+from ...levels.running import channels_last, mixed_precision
+from ...recipe import Recovery
+from ...stages import halving
+from ..distance import Distance
+from ..samples import mixtures
+from .devices import computing_on, gpus, step_bytes
+from .early_stopping import Best
 from .fake_quantize import GridWeights
-from .samples import mixtures
-from .training.devices import computing_on, gpus, step_bytes
-from .training.early_stopping import Best
-from .training.features import feature_loss, feature_nodes, with_features
-from .training.micro_batches import FEW, Averaged, affordable, parts_of_batch, saved_bytes
+from .features import feature_loss, feature_nodes, with_features
+from .micro_batches import FEW, Averaged, affordable, parts_of_batch, saved_bytes
 
 log = logging.getLogger(__name__)
 

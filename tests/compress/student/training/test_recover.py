@@ -11,10 +11,10 @@ import torch
 from autocompress.compress import Recovery
 from autocompress.compress.graph.graph import clone, get_tensor, running_statistics
 from autocompress.compress.graph.tracing.trace import trace
-from autocompress.compress.student import recover
 from autocompress.compress.student.distance import Distance, OutputDistance
-from autocompress.compress.student.recover import Schedule, distill
+from autocompress.compress.student.training import recover
 from autocompress.compress.student.training.features import feature_loss, feature_nodes, with_features
+from autocompress.compress.student.training.recover import Schedule, distill
 from autocompress.tasks import classes
 from autocompress.tests.compress.tasks import tiny_task
 
@@ -52,7 +52,7 @@ def test_distillation_brings_the_student_closer_to_the_original(damaged):
 
 def test_a_killed_training_goes_on_from_its_checkpoint(damaged, tmp_path, monkeypatch):
     task, original, student = damaged
-    monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("autocompress.compress.student.training.recover.CHECKPOINT_S", 0.0)
     batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
     schedule = Schedule(steps=20, checkpoint=tmp_path / "state.ckpt")
 
@@ -102,7 +102,7 @@ def spoiled(state: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["flipped", "another", "cut", "empty", "text"])
 def test_a_training_with_a_damaged_state_starts_anew(damaged, tmp_path, monkeypatch, how, caplog):
     task, original, student = damaged
-    monkeypatch.setattr("autocompress.compress.student.recover.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("autocompress.compress.student.training.recover.CHECKPOINT_S", 0.0)
     batch = (tuple(x[:64] for x in task.train.inputs), task.train.targets[:64])
     state = tmp_path / "state.ckpt"
 

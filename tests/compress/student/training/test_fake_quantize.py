@@ -12,7 +12,12 @@ from autocompress.compress.graph.graph import (
 )
 from autocompress.compress.graph.tracing.trace import trace
 from autocompress.compress.levels.reconstruct import Rounding
-from autocompress.compress.student.fake_quantize import GridWeights, folded_steps, near_grid, start_on_grid
+from autocompress.compress.student.training.fake_quantize import (
+    GridWeights,
+    folded_steps,
+    near_grid,
+    start_on_grid,
+)
 from autocompress.tests.models import tiny_model
 
 LAYER = "body.0.0"
