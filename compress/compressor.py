@@ -23,7 +23,7 @@ from .graph.network import Network
 from .levels.activations import observe
 from .litert_file.convert import litert_from_onnx
 from .litert_file.emitter import UnsupportedError
-from .onnx_file.check import FLOAT_TOLERANCE, HALF_TOLERANCE, OutputCheck, quantized_tolerance
+from .onnx_file.check import FLOAT_TOLERANCE, HALF_TOLERANCE, QUANTIZED_TOLERANCE, OutputCheck
 from .onnx_file.encoding.encoding import Encoding, Ranges, encode
 from .onnx_file.encoding.qdq import shorten_names
 from .onnx_file.export import Template
@@ -253,12 +253,14 @@ class Compressor:
         inputs = tuple(x[: self.options.check_samples] for x in inputs)
         device = self.students.original.device
         expected = _arrays(computed_on(device, partial(encoding.outputs, inputs)))
+        unrounded: tuple[np.ndarray, ...] = ()
+        tolerance = HALF_TOLERANCE if encoding.half else FLOAT_TOLERANCE
         if encoding.rounds_activations:
+            tolerance = QUANTIZED_TOLERANCE
             unrounded = _arrays(computed_on(device, partial(encoding.unrounded_outputs, inputs)))
-            tolerance = quantized_tolerance(expected, unrounded)
-        else:
-            tolerance = HALF_TOLERANCE if encoding.half else FLOAT_TOLERANCE
-        return OutputCheck(inputs=_arrays(inputs), expected=expected, tolerance=tolerance)
+        return OutputCheck(
+            inputs=_arrays(inputs), expected=expected, tolerance=tolerance, unrounded=unrounded
+        )
 
 
 def _arrays(tensors: tuple[Tensor, ...]) -> tuple[np.ndarray, ...]:

@@ -128,6 +128,7 @@ def _check_json(check: OutputCheck, folder: Path) -> dict[str, Any]:
     handle, name = tempfile.mkstemp(suffix=".npz", prefix=CHECK_PREFIX, dir=folder)
     arrays = {f"input{index:03}": array for index, array in enumerate(check.inputs)}
     arrays |= {f"expected{index:03}": array for index, array in enumerate(check.expected)}
+    arrays |= {f"unrounded{index:03}": array for index, array in enumerate(check.unrounded)}
     with os.fdopen(handle, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return {"file": name, "tolerance": check.tolerance}
@@ -171,10 +172,13 @@ def _read_check(fields: Fields) -> OutputCheck:
     path = Path(fields.text("file"))
     with np.load(path, allow_pickle=False) as arrays:
         names = sorted(arrays.files)
-        inputs = tuple(arrays[name] for name in names if name.startswith("input"))
-        expected = tuple(arrays[name] for name in names if name.startswith("expected"))
+        inputs, expected, unrounded = (
+            tuple(arrays[name] for name in names if name.startswith(kind))
+            for kind in ("input", "expected", "unrounded")
+        )
     path.unlink()
-    return OutputCheck(inputs=inputs, expected=expected, tolerance=fields.number("tolerance"))
+    tolerance = fields.number("tolerance")
+    return OutputCheck(inputs=inputs, expected=expected, tolerance=tolerance, unrounded=unrounded)
 
 
 # --- between machines

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from autocompress.compress.onnx_file.check import OutputCheck, check_outputs, quantized_tolerance
+from autocompress.compress.onnx_file.check import OutputCheck, check_outputs
 from autocompress.errors import StageError
 
 RNG = np.random.default_rng(0)
@@ -14,33 +14,43 @@ def outputs(noise: float) -> tuple[np.ndarray, np.ndarray]:
     return plain, plain + noise * RNG.standard_normal(plain.shape)
 
 
-def test_the_tolerance_is_small_where_rounding_changes_little() -> None:
+def check_of(plain: np.ndarray, rounded: np.ndarray) -> OutputCheck:
+    return OutputCheck(inputs=(), expected=(rounded,), tolerance=0.05, unrounded=(plain,))
+
+
+def test_a_file_is_right_that_differs_little_from_torch() -> None:
     plain, rounded = outputs(0.02)
 
-    assert quantized_tolerance([rounded], [plain]) == 0.05
+    check_outputs([rounded + 0.03 * RNG.standard_normal(plain.shape)], check_of(plain, rounded))
 
 
-def test_a_network_that_makes_roundings_large_may_differ_more() -> None:
+@pytest.mark.parametrize("noise", [0.1, 0.6, 3.0])
+def test_a_file_is_right_whose_roundings_move_a_network_as_far_as_those_of_torch(noise: float) -> None:
+    plain, rounded = outputs(noise)
+
+    check_outputs([plain + noise * RNG.standard_normal(plain.shape)], check_of(plain, rounded))
+
+
+@pytest.mark.parametrize(("noise", "moved"), [(0.02, 0.3), (0.1, 0.3), (0.6, 1.2), (0.6, 0.0)])
+def test_a_file_is_wrong_that_moves_the_outputs_farther_or_less(noise: float, moved: float) -> None:
+    plain, rounded = outputs(noise)
+
+    with pytest.raises(StageError, match="differs from torch"):
+        check_outputs([plain + moved * RNG.standard_normal(plain.shape)], check_of(plain, rounded))
+
+
+def test_unrounded_outputs_that_are_not_finite_allow_nothing() -> None:
     plain, rounded = outputs(0.6)
 
-    tolerance = quantized_tolerance([rounded], [plain])
-
-    assert 0.2 < tolerance < 0.3
-    check = OutputCheck(inputs=(), expected=(rounded,), tolerance=tolerance)
-    check_outputs([rounded + 0.15 * RNG.standard_normal(plain.shape)], check)
     with pytest.raises(StageError, match="differs from torch"):
-        check_outputs([plain], check)  # of the original, which the candidate is not
+        check_outputs([2 * rounded], check_of(np.full_like(plain, np.nan), rounded))
 
 
-def test_the_tolerance_has_an_end() -> None:
-    plain, rounded = outputs(3.0)
-
-    assert quantized_tolerance([rounded], [100 * plain]) == 0.5
-    assert quantized_tolerance([rounded], [np.full_like(plain, np.nan)]) == 0.05
-
-
-def test_the_output_that_rounding_changed_most_counts() -> None:
+def test_each_output_is_compared_with_its_own() -> None:
     plain, rounded = outputs(0.6)
     quiet = np.ones((16, 2))
+    check = OutputCheck(inputs=(), expected=(quiet, rounded), tolerance=0.05, unrounded=(quiet, plain))
 
-    assert quantized_tolerance([quiet, rounded], [quiet, plain]) > 0.2
+    check_outputs([quiet, plain + 0.6 * RNG.standard_normal(plain.shape)], check)
+    with pytest.raises(StageError, match="output 0 differs from torch"):
+        check_outputs([1.2 * quiet, rounded], check)
