@@ -163,13 +163,13 @@ def connected(address: str, *, folder: Path | None) -> Iterator[Cluster]:
     machine alone. `folder` goes to all nodes. Raises InputError.
     """
     require_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     import ray
 
     runtime: dict[str, Any] = {}
     if folder is not None:
         runtime = {"working_dir": str(folder), "excludes": list(_NOT_SENT)}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     options: dict[str, Any] = {"runtime_env": runtime, "log_to_driver": False}
     if address == LOCAL:
         options["include_dashboard"] = False
@@ -187,12 +187,15 @@ def connected(address: str, *, folder: Path | None) -> Iterator[Cluster]:
 
 
 def _unreachable(address: str, error: Exception) -> str:
-    if address == "auto":
+    if address == "auto" and "Could not find" in str(error):
         return (
             "--ray auto: this machine is part of no Ray cluster. Start one with `ray start --head`, join it "
             "on other machines with `ray start --address=HOST:6379`, or give --ray local for this one alone."
         )
+    said = _first_line(error).split(". ")[0].rstrip(".")
+    join = "HOST:6379" if address == "auto" else address
     return (
-        f"--ray {address}: there is no connection ({_first_line(error)[:200]}). This machine has to be part "
-        f"of the cluster: `ray start --address={address}`, then --ray auto."
+        f"--ray {address}: there is no connection ({said}). This machine has to be part "
+        f"of the cluster: `ray start --address={join}`, then --ray auto. Where the cluster wants a token, "
+        "RAY_AUTH_MODE=token and the cluster's ~/.ray/auth_token have to be here, too."
     )

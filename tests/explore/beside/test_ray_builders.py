@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -166,6 +167,22 @@ def test_an_address_without_a_cluster_is_refused_in_a_sentence():
         address = f"127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(InputError, match=f"--ray {address}: there is no connection .*Connection refused"):
             require_cluster(address)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_wants_a_token_is_refused_with_where_it_belongs(cluster, tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-m", "autocompress", "search", "digits", "--ray", cluster.address],
+        cwd=tmp_path,
+        env=os.environ | {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    message = " ".join(said.stderr.split())
+    assert said.returncode == 2
+    assert "no authentication token was found" in message and "~/.ray/auth_token" in message
 
 
 @pytest.mark.serial  # ray finds any cluster on the machine
