@@ -10,8 +10,9 @@ tables and database are paid for; with `--run` finished runs are read instead. A
 hypervolume (design section 5), the smallest and the fastest point of the front that lose at most 1 pp on
 validation, and uniform int8. Sizes and latencies are ratios to the float32 original in the same runtime,
 timed in turns. With `--runtimes` a point is in the runtime where it is best, latencies are ratios to the
-float32 original in ONNX Runtime, and the hypervolume counts from the original in its fastest runtime. Only
-ratios within one run compare: hosts and neighbours differ. Without `--max-drop` the searches aim at the
+float32 original in ONNX Runtime; the hypervolume counts from the original in its fastest runtime, and a line
+below has the one that counts from it in ONNX Runtime. Only ratios within one run compare: hosts and
+neighbours differ. Without `--max-drop` the searches aim at the
 hypervolume, in which drops of up to 5 pp count.
 
 Takes the minutes for each network and about one more. Searches do not wait for others on the machine:
@@ -26,6 +27,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from autocompress.results.front import hypervolume
 from autocompress.results.placed import originals_note, place_of, ratio_to_onnxruntime
 from autocompress.results.records.point import Point
 from autocompress.results.records.run import Run
@@ -101,7 +103,20 @@ def row(name: str, run: Run) -> str:
         described(run, [] if uniform is None else [uniform]),
     )
     lines = [f"{name:12} {run.hypervolume:6.3f} {len(run.points):6}  {cells[0]:26} {cells[1]:26} {cells[2]}"]
-    return "\n".join([*lines, *([f"{'':12} {originals_note(run)}"] if run.device else [])])
+    if run.device:
+        lines.append(f"{'':12} {volume_to_onnxruntime(run):6.3f} to ONNX Runtime. {originals_note(run)}")
+    return "\n".join(lines)
+
+
+def volume_to_onnxruntime(run: Run) -> float:
+    """The normalized hypervolume of placements whose latencies count from the original in ONNX Runtime."""
+    vectors = []
+    for point in run.placements:
+        drop, size, _ = run.vector(point)
+        ratio = ratio_to_onnxruntime(run, point)
+        if ratio is not None and run.complete(point):
+            vectors.append((drop, size, ratio))
+    return hypervolume(vectors)
 
 
 def described(run: Run, points: Sequence[Point]) -> str:

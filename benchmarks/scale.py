@@ -201,7 +201,7 @@ def search(name: str, arguments: argparse.Namespace) -> str:
 
 def row(name: str, run: Run | None, share: float, peak: int, code: int) -> str:
     """Candidates measured, seconds over budget (all of the process), peak memory."""
-    counted: Any = "-" if run is None else len(run.points)
+    counted: Any = "-" if run is None else len(run.points) - 1  # the original is no candidate
     inside = "-" if run is None else f"{run.elapsed_s:.0f} s"
     text = f"{name:<10} {counted:>10} {inside:>12} {share:>12.2f} {peak / 2**30:>11.2f} GB"
     return text if code == 0 else f"{text}   exit code {code}, see the log"
