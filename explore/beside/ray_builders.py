@@ -5,7 +5,7 @@ node was building begins again on another one. Nodes that join later are taken i
 """
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ MOST_BUILDERS = 4  # on a node; they share its CPUs
 LOAD_S = 10.0  # that a search waits for the first one that has loaded the task
 LOOK_S = 5.0  # between two looks at who is in the cluster
 LEAST_MEMORY = 1 << 30  # bytes, of a builder
+MOST_LOST = 2 * VANISHED_LIMIT  # builders of a node in a row, without a result: no more are started there
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -67,7 +68,8 @@ class RayBuilders:
         self._builders: list[_OnNode] = []
         self._waiting: deque[Recipe] = deque()
         self._lost: dict[str, int] = {}  # how often a recipe's node was lost, by its digest
-        self._known: set[str] = set()  # nodes that were looked at
+        self._refused: set[str] = set()  # nodes that cannot build
+        self._lost_on: Counter[str] = Counter()  # builders that were lost on a node since its last result
         self._looked_at = 0.0
         self._told: set[str] = set()  # names of nodes that were lost or refused
         self._ever_loaded = False
@@ -105,36 +107,31 @@ class RayBuilders:
             )
 
     def _take_in_nodes(self) -> None:
-        """Starts builders on nodes that are new."""
+        """Starts builders on nodes that are new, and in the place of lost ones."""
         self._looked_at = time.monotonic()
-        nodes = self._cluster.nodes()
-        self._known &= {node.id for node in nodes}
-        for node in nodes:
-            if node.id not in self._known:
-                self._known.add(node.id)
-                self._builders += self._started_on(node)
+        for node in self._cluster.nodes():
+            if node.id not in self._refused and self._lost_on[node.id] < MOST_LOST:
+                self._start_on(node)
 
-    def _started_on(self, node: Node) -> list[_OnNode]:
+    def _start_on(self, node: Node) -> None:
+        """Starts the builders that the node has room for, besides those that are there."""
         if node.targets:  # whoever measures there must not be disturbed
-            return []
+            return
         cores = tuple(self.plan.spare) if node.here else ()
         cpus = min(node.cpus, len(cores)) if node.here else node.cpus
         gpus = 0 if self.plan.gpus == "no" else node.gpus
         most = min(gpus or MOST_BUILDERS, node.memory_bytes // max(self.plan.memory_bytes, LEAST_MEMORY))
         count = min(most, cpus)
-        if count == 0:
-            return []
-        device = "cuda" if gpus else "cpu"
-        config = replace(self.config, device=device).to_json()
-        each = cpus // count
-        builders = []
-        for _ in range(count):
-            arguments = (config, self._store, self.plan.search, cores, each)
-            actor = self._cluster.actor(Builder, *arguments, node=node, cpus=each, gpus=1 if gpus else 0)
+        there = sum(builder.node.id == node.id for builder in self._builders)
+        config = replace(self.config, device="cuda" if gpus else "cpu").to_json()
+        for _ in range(there, count):
+            arguments = (config, self._store, self.plan.search, cores, cpus // count)
+            actor = self._cluster.actor(
+                Builder, *arguments, node=node, cpus=cpus // count, gpus=1 if gpus else 0
+            )
             builder = _OnNode(node=node, actor=actor)
             builder.doing = self._cluster.begin(actor, "versions")
-            builders.append(builder)
-        return builders
+            self._builders.append(builder)
 
     def _require_one(self) -> None:
         """Waits a moment for the first builder to load the task: what is wrong shows soon. InputError where
@@ -210,7 +207,6 @@ class RayBuilders:
         for builder in [builder for builder in self._builders if builder.recipe is not None]:
             self._cluster.end(builder.actor)
             self._builders.remove(builder)
-            self._known.discard(builder.node.id)
 
     # --- builders
 
@@ -250,6 +246,7 @@ class RayBuilders:
         assert recipe is not None
         if answer is None:
             return self._again(recipe)
+        self._lost_on[builder.node.id] = 0
         result = unpacked(answer, out_dir=self.config.out_dir, checks_dir=self.config.checks_dir)
         return Ready(recipe, result)
 
@@ -260,7 +257,9 @@ class RayBuilders:
         try:
             return self._cluster.answer(doing)
         except NodeLost as error:
-            self._drop(builder, f"was lost: {error}")
+            self._lost_on[builder.node.id] += 1
+            self._looked_at = 0.0  # another one takes its place at once, where the node is there
+            self._drop(builder, f"lost a builder: {error}")
             return None
 
     def _get_ready(self, builder: _OnNode) -> None:
@@ -272,22 +271,27 @@ class RayBuilders:
             differing = Versions.here().differing(answer)
             if differing:
                 texts = [f"{name} {others} instead of {mine}" for name, mine, others in differing]
-                self._drop(builder, f"has {', '.join(texts)}: install the same there.")
+                self._refuse(builder, f"does not build: it has {', '.join(texts)}: install the same there.")
                 return
             builder.doing = self._cluster.begin(builder.actor, "load")
         elif answer:
-            self._drop(builder, answer)
+            self._refuse(builder, f"does not build: {answer}")
         else:
             builder.loaded = self._ever_loaded = True
+
+    def _refuse(self, builder: _OnNode, reason: str) -> None:
+        """Takes none of its node any more."""
+        self._refused.add(builder.node.id)
+        self._drop(builder, reason)
 
     def _drop(self, builder: _OnNode, reason: str) -> None:
         self._builders.remove(builder)
         self._cluster.end(builder.actor)
         if not (self._builders or self._ever_loaded):
-            raise InputError(f"--ray {self.plan.address}: no node can build. {builder.node.name}: {reason}")
+            raise InputError(f"--ray {self.plan.address}: no node can build. {builder.node.name} {reason}")
         if builder.node.name not in self._told:
             self._told.add(builder.node.name)
-            self._note(f"Note: the Ray node {builder.node.name} does not build: {reason}")
+            self._note(f"Note: the Ray node {builder.node.name} {reason}")
 
     def _again(self, recipe: Recipe) -> Ready | None:
         """Tries a recipe again whose builder was lost. One that loses every builder is to blame itself."""

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,11 +122,31 @@ def test_a_node_that_dies_costs_a_retry_and_a_new_one_is_taken_in(cluster, confi
         cluster.remove_node(next(iter(cluster.worker_nodes)))
         results = results_of(builders, 3)
         assert all(isinstance(result, BuildResult) for result in results.values())
-        assert builders.slots == 1 and "was lost" in notes[-1]
+        assert builders.slots == 1 and "lost a builder" in notes[-1]
         cluster.add_node(num_cpus=1)
         end = time.monotonic() + 120
         while builders.free < 2:
             assert builders.poll(wait_s=1.0) is None and time.monotonic() < end
+
+
+@pytest.mark.slow
+def test_a_builder_that_dies_on_a_living_node_is_replaced(cluster, config):
+    notes: list[str] = []
+    with builders_of(plan_for(cluster.address), config, count=2, notes=notes) as builders:
+        for rate in (1e-3, 2e-3):
+            builders.start(Recipe(recovery=replace(LONG, learning_rate=rate)))
+        assert builders.poll(wait_s=0.5) is None
+        for pid in builder_processes():
+            os.kill(pid, signal.SIGKILL)
+        results = results_of(builders, 2)
+        assert all(isinstance(result, BuildResult) for result in results.values())
+        assert builders.slots == 2 and "lost a builder" in notes[-1]
+
+
+def builder_processes() -> list[int]:
+    """Those of all builders on this machine: ray gives them the name of what they do."""
+    names = {int(path.parent.name): path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
+    return [pid for pid, name in names.items() if name.startswith(b"ray::Builder")]
 
 
 @pytest.mark.slow
