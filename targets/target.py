@@ -305,9 +305,7 @@ class Target:
 
     def _left_out(self, **models: Path) -> dict[str, list[str]]:
         """By side, the session options that suit only our own files, where the side's file is foreign."""
-        from .model_files.one_file import (
-            is_foreign,
-        )  # with onnx, which the check of a target's name needs not wait for
+        from .model_files.one_file import is_foreign  # with onnx: the check of a target's name need not wait
 
         options = list(self.profile.own_file_options)
         return {side: options for side, path in models.items() if options and is_foreign(path)}
