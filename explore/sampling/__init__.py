@@ -13,6 +13,7 @@ Flow
 
 Reading order
     proposals.py           Proposer: what to try next, what it is worth, learning from what was observed
+    pool.py                Source: fresh candidates to choose from
     losses.py              LossTable: losses by slot and level; DropCurve: from loss to drop
     solve.py               Solver: the best levels for given prices, by dynamic programming
     descent.py             coordinate descent, for the slots that the solver must hold

@@ -1,60 +1,39 @@
 """Proposer: which candidate to try next, given everything that was observed.
 
-Two sources. Dynamic programming over the corrected loss table (`solve.py`) for varied prices of latency and
-size gives whole candidates; switches (`moves.py`) change one to four levels of a good candidate so that cost
-stays matched. What a neighbour would measure is predicted from its parent's *observed* loss and drop plus the
-table's difference, so that errors of the table that both share cancel. All are scored by the hypervolume that
-they are expected to add inside the box of the limits (`box_decomposition.py`). Sizes and latencies are those
-of the worst target. Candidates that are to be trained are sought with `aim`: they are scored by the drops
-that a recovery is expected to leave, beside a front of which all are trained.
+Two sources (`pool.py`). Dynamic programming over the corrected loss table (`solve.py`) for varied prices of
+latency and size gives whole candidates; switches (`moves.py`) change one to four levels of a good candidate
+so that cost stays matched. What a neighbour would measure is predicted from its parent's *observed* loss and
+drop plus the table's difference, so that errors of the table that both share cancel. All are scored by the
+hypervolume that they are expected to add inside the box of the limits (`box_decomposition.py`). Sizes and
+latencies are those of the worst target. Candidates that are to be trained are sought with `aim`: they are
+scored by the drops that a recovery is expected to leave, beside a front of which all are trained.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..space.islands import Islands
 from ..space.problem import LevelProblem, Levels
 from .box_decomposition import BoxDecomposition
-from .constrained import Bounds, constrained
+from .constrained import Bounds
 from .losses import DropCurve, LossTable
-from .mixtures import worst_case_solutions
-from .moves import Costs, neighbours
+from .moves import Costs
 from .observations import Observation, Observations, Vector, front_rows
-from .solve import Losses, Solver
+from .pool import Pool, Source
 
 LEAST_DROP = 0.01  # of the box: with a maximal drop of 0 candidates still differ in size and latency
 _LEAST = (LEAST_DROP, 1e-3, 1e-3)  # a box has room for something
 _REFILL = 4  # proposals from one pool
 _SHORTLIST = 100  # candidates of a pool that are scored again for its later proposals
-_TRADEOFFS = 24
 _PARENTS = 8
-_CHILDREN = 100
-_ISLANDS = 30  # children in which a run of layers computes in another way
 _QUADRATURE = (
     (-1.732, 1 / 6),
     (0.0, 2 / 3),
     (1.732, 1 / 6),
 )  # Gauss-Hermite: the expectation over a normal error
 _ENUMERATED = 20_000
-_DECADES = 3.0
 Mending = Callable[[np.ndarray], np.ndarray]  # from normalized drops to those after a recovery
-
-
-@dataclass(slots=True, eq=False)
-class _Pool:
-    """Candidates, N × slots, their (size, latency), the index of the parent or -1, and the (loss, latency,
-    size) prices.
-    """
-
-    levels: np.ndarray
-    costs: np.ndarray
-    parents: np.ndarray
-    weights: np.ndarray
-
-    def at(self, rows: np.ndarray) -> "_Pool":
-        return _Pool(self.levels[rows], self.costs[rows], self.parents[rows], self.weights[rows])
 
 
 class Proposer:
@@ -79,10 +58,10 @@ class Proposer:
         self.limits = np.maximum(np.asarray(limits, dtype=float), _LEAST)
         self._switches, self._islands = switches, islands
         self._rng = np.random.default_rng(seed)
+        self._source = Source(losses, switches=switches, islands=islands, rng=self._rng)
         self._observations = Observations()
         self._taken: set[Levels] = set()
         self._weights: dict[Levels, np.ndarray] = {}
-        self._good: list[np.ndarray] = []
         self._surprise = 0.2**2  # mean squared error of log KL, predicted against measured
         self._mending: Mending | None = None
         self._measured: BoxDecomposition | None = None
@@ -92,8 +71,9 @@ class Proposer:
     def update_problem(self, problem: LevelProblem) -> None:
         """Exchanges the terms: the latency table learned something. The slots must be the same."""
         self.problem = problem
-        self._solver, self._costs = Solver(problem), Costs(problem)
-        self._pool, self._refill_in = self._empty(), 0
+        self._costs = Costs(problem)
+        self._source.update_problem(problem, self._costs)
+        self._pool, self._refill_in = self._source.empty(), 0
         for entry in self._observations.entries:
             entry.costs = self._cost(entry.levels)
         self._measured = self._covered = None
@@ -103,7 +83,7 @@ class Proposer:
         corner = np.maximum(np.asarray(limits, dtype=float), _LEAST)
         if (corner != self.limits).any():
             self.limits = corner
-            self._pool, self._refill_in = self._empty(), 0
+            self._pool, self._refill_in = self._source.empty(), 0
             self._measured = self._covered = None
 
     def aim(self, mending: Mending | None) -> None:
@@ -111,7 +91,7 @@ class Proposer:
         will not.
         """
         if (mending is None) != (self._mending is None):
-            self._pool, self._refill_in = self._empty(), 0
+            self._pool, self._refill_in = self._source.empty(), 0
         self._mending = mending
         self._covered = None
 
@@ -176,7 +156,7 @@ class Proposer:
             levels = tuple(map(int, self._pool.levels[row]))
             self._weights[levels] = self._pool.weights[row]
             if score[row] > 0:
-                self._good = [*self._good[-63:], self._pool.weights[row]]
+                self._source.praise(self._pool.weights[row])
             self._pool = self._pool.at(np.delete(np.argsort(-score)[:_SHORTLIST], 0))
             self._refill_in -= 1
             if levels not in self._taken:
@@ -243,14 +223,14 @@ class Proposer:
         self._covered = self._covered or BoxDecomposition(self._known()[1], self.limits)
         return self._expected(self._covered, vectors, self._error)
 
-    def _scores(self, pool: _Pool) -> np.ndarray:
+    def _scores(self, pool: Pool) -> np.ndarray:
         """Expected hypervolume with some randomness; where that is 0, minus the violation of the limits."""
         vectors = np.concatenate([self._drops(pool)[:, None], pool.costs], axis=1)
         gains = self._gains(vectors) * np.exp(self._rng.normal(0.0, 0.3, len(vectors)))
         violation = np.maximum(vectors / self.limits - 1.0, 0.0).sum(axis=1)
         return np.where(gains > 0, gains, -violation - 1e-9)
 
-    def _drops(self, pool: _Pool) -> np.ndarray:
+    def _drops(self, pool: Pool) -> np.ndarray:
         """Predicted drops, those of neighbours anchored at their parents."""
         kl = self.losses.many(pool.levels)
         factor = np.ones(len(kl))
@@ -281,59 +261,21 @@ class Proposer:
 
     # The pool
 
-    def _filled(self) -> _Pool:
+    def _filled(self) -> Pool:
         """Fresh candidates from both sources."""
-        levels, weights = self._solutions()
-        parts = [self._pooled(levels, -1, weights)]
+        limited = (self.limits < 1.0).any() and not self.problem.alternatives
+        bounds = self._bounds() if limited and not self._taken else None
+        parts = [self._source.solutions(bounds)]
         if self._switches:
-            parts += self._around(self._parents())
-        pool = _Pool(
-            np.concatenate([part.levels for part in parts]),
-            np.concatenate([part.costs for part in parts]),
-            np.concatenate([part.parents for part in parts]),
-            np.concatenate([part.weights for part in parts]),
-        )
+            parts += self._source.around(self._observations.entries, self._parents())
+        pool = Pool.joined(parts)
         _, unique = np.unique(pool.levels, axis=0, return_index=True)
         new = [row for row in unique if tuple(pool.levels[row].tolist()) not in self._taken]
         return pool.at(np.array(new, dtype=np.int64))
 
-    def _solutions(self) -> tuple[list[Levels], np.ndarray]:
-        """Solutions for varied prices, half of them by a plausible table instead of the likeliest."""
-        weights = self._prices(_TRADEOFFS if self._good else 3 * _TRADEOFFS)
-        half = len(weights) // 2 if self._switches else len(weights)
-        levels, prices = self._solved(self.losses.losses, weights[:half])
-        if half < len(weights):
-            more, their_prices = self._solved(self.losses.drawn(self._rng), weights[half:])
-            levels, prices = [*levels, *more], np.concatenate([prices, their_prices])
-        limited = (self.limits < 1.0).any() and not self.problem.alternatives
-        if not self._taken and limited:
-            limit = constrained(self._solver, self.losses.losses, self._bounds(), rounds=1)
-            if limit is not None:
-                levels, prices = [*levels, limit], np.concatenate([prices, weights[:1]])
-        return levels, prices
-
-    def _solved(self, losses: Losses, weights: np.ndarray) -> tuple[list[Levels], np.ndarray]:
-        return worst_case_solutions(self._solver, self._costs, losses, weights, rng=self._rng)
-
     def _bounds(self) -> Bounds:
         drop, size, latency = self.limits
         return Bounds(max_loss=self.curve.inverse(drop), max_latency=latency, max_size=size)
-
-    def _prices(self, count: int) -> np.ndarray:
-        """Multipliers of (loss, latency, size): near those that led to good candidates, some anywhere."""
-        scale = sum(float(loss.max()) for loss in self.losses.losses) or 1.0
-        weights = np.ones((count, 3))
-        weights[:, 1:] = scale * 10 ** self._rng.uniform(-_DECADES, _DECADES / 2, (count, 2))
-        if self._good:
-            near = self._rng.random(count) < 0.75
-            good = np.array(self._good)[self._rng.integers(len(self._good), size=count)]
-            weights[near] = (good * np.exp(self._rng.normal(0.0, 0.7, (count, 3)) * [0, 1, 1]))[near]
-        return weights
-
-    def _pooled(self, levels: Iterable[Levels] | np.ndarray, parent: int, weights: np.ndarray) -> _Pool:
-        rows = self._costs.canonical(np.array(levels, dtype=np.int64).reshape(-1, len(self.problem.slots)))
-        parents, prices = np.full(len(rows), parent), np.broadcast_to(weights, (len(rows), 3)).copy()
-        return _Pool(rows, self._costs.many(rows), parents, prices)
 
     def _parents(self) -> list[int]:
         """Indices of candidates to change: of the front, and of the first rung's that would add to it."""
@@ -345,24 +287,6 @@ class Proposer:
             return []
         drawn = self._rng.choice(chosen, min(_PARENTS, len(chosen)), replace=False)
         return [int(rows[row]) for row in drawn]
-
-    def _around(self, parents: list[int]) -> list[_Pool]:
-        """Switches around observed candidates, half of them by a plausible table instead of the likeliest."""
-        if not parents:
-            return []
-        entries = self._observations.entries
-        levels = np.array([entries[parent].levels for parent in parents])
-        tables = [self.losses.losses, self.losses.drawn(self._rng)]
-        changes = self._costs.changes(levels, [tables[row % 2] for row in range(len(parents))])
-        pools = []
-        for row, parent in enumerate(parents):
-            weights = entries[parent].weights
-            weights = self._prices(1)[0] if weights is None else weights
-            made = neighbours(levels[row], changes[row], weights[[0, 2, 1]], _CHILDREN, self._rng)
-            if self._islands is not None:
-                made = np.concatenate([made, self._islands.flipped(levels[row], _ISLANDS, self._rng)])
-            pools.append(self._pooled(made, parent, weights))
-        return pools
 
     def _any(self) -> Levels | None:
         """A candidate that was not taken yet, at random or, in a small space, by counting."""
@@ -379,7 +303,3 @@ class Proposer:
                     self._taken.add(levels)
                     return levels
         return None
-
-    def _empty(self) -> _Pool:
-        none = np.zeros((0, len(self.problem.slots)), dtype=np.int64)
-        return _Pool(none, np.zeros((0, 2)), np.zeros(0, dtype=np.int64), np.zeros((0, 3)))
