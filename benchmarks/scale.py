@@ -9,8 +9,7 @@ labels are its own answers. So a candidate's quality is how often it agrees with
 nothing of trained networks: time and memory are what is looked at here.
 
 Each takes its budget and some minutes. Weights and labels are made once, in --folder, and do not count. Memory is
-the resident set of the search with all its processes, looked at five times a second; pages that processes share
-count for each.
+what the search takes with all its processes, looked at twice a second; pages that processes share count once.
 """
 
 import argparse
@@ -172,7 +171,7 @@ class Memory:
         self._thread.start()
 
     def _look(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._stop.wait(0.5):
             self._peak.look()
 
     def stop(self) -> int:

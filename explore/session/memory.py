@@ -40,7 +40,7 @@ def resident_bytes() -> int:
 
 class MemoryPeak:
     """What a process, this one if none is named, and all that it started took at most together, as far as it
-    was looked at. Pages that processes share count for each.
+    was looked at. A page that processes share, as those of torch's libraries, counts once.
     """
 
     def __init__(self, process: int | None = None) -> None:
@@ -48,11 +48,14 @@ class MemoryPeak:
 
     def look(self) -> None:
         """Takes note of what they take now."""
-        self.bytes = max(self.bytes, _resident_with_children(self._process))
+        resident = _resident_in(self._process)
+        if sum(resident.values()) > self.bytes:  # more cannot be shared: the shares take long to tell
+            self.bytes = max(self.bytes, sum(_own_share(pid, all_of) for pid, all_of in resident.items()))
 
 
-def _resident_with_children(process: int) -> int:
-    """Bytes by /proc; of this process alone, and at its peak, where there is none.
+def _resident_in(process: int) -> dict[int, int]:
+    """Resident bytes by process, of this one and all below it, by /proc; of this one alone, and at its peak,
+    where there is none.
 
     getrusage is of no use for children: one that is started with vfork begins with its parent's peak.
     """
@@ -65,8 +68,17 @@ def _resident_with_children(process: int) -> int:
     tree = {process}
     while more := {child for child, parent in parents.items() if parent in tree} - tree:
         tree |= more
-    resident = sum(pages.get(each, 0) for each in tree) * os.sysconf("SC_PAGE_SIZE")
-    return resident or _most_of(resource.RUSAGE_SELF)
+    size = os.sysconf("SC_PAGE_SIZE")
+    resident = {each: pages[each] * size for each in tree if each in pages}
+    return resident or {process: _most_of(resource.RUSAGE_SELF)}
+
+
+def _own_share(process: int, resident: int) -> int:
+    """Its own pages, and of those that it shares with others its share; all of them where nobody tells."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return resident
 
 
 def _most_of(who: int) -> int:

@@ -50,7 +50,7 @@ def test_the_peak_is_what_was_taken_together_when_it_was_looked_at():
     memory = MemoryPeak()
     memory.look()
     before = memory.bytes
-    assert 0.9 * resident_bytes() < before
+    assert 0.4 * resident_bytes() < before  # other tests beside this one share the libraries' pages
     code = "block = bytearray(b'1' * (200 << 20)); print(len(block), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -61,6 +61,20 @@ def test_the_peak_is_what_was_taken_together_when_it_was_looked_at():
     assert 200 << 20 < memory.bytes - before < 500 << 20
     memory.look()
     assert memory.bytes - before > 200 << 20  # also when the child is gone
+
+
+def test_pages_that_processes_share_count_once():
+    code = "import os; block = bytearray(b'1' * (200 << 20)); child = os.fork(); print(child, flush=True); "
+    code += "input() if child else os.read(0, 1)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as both:
+        for _ in range(2):
+            present(both.stdout).readline()
+        memory = MemoryPeak(both.pid)
+        memory.look()
+        present(both.stdin).write("\n\n")
+    assert 200 << 20 < memory.bytes < 300 << 20
 
 
 def test_recovery_needs_more_than_a_search_without_it_and_never_more_than_half_of_the_limit():
