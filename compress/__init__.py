@@ -13,7 +13,7 @@ Flow:
 
 Imports run `graph <- levels <- student, onnx_file, litert_file <- compressor`; the last three do not know
 each other (`tests/compress/test_folders.py`). All of them may import the records in recipe.py, options.py,
-artifact.py and stages.py. Recipe and artifact need no torch.
+artifact.py, stages.py and heap.py. Recipe and artifact need no torch.
 
 Reading order: recipe.py, then the maps in the folders' `__init__`, then compressor.py.
 

@@ -20,6 +20,7 @@ from .artifact import Artifact
 from .graph.devices import on_device
 from .graph.graph import argument, array_of, fold_batch_norms, get_tensor, layer_nodes
 from .graph.network import Network
+from .heap import give_copies_back
 from .levels.activations import observe
 from .litert_file.convert import litert_from_onnx
 from .litert_file.emitter import UnsupportedError
@@ -121,6 +122,8 @@ class Compressor:
                 refused.append(error)
         if refused and not (self.options.optional and by_format):
             raise refused[0]
+        del student
+        give_copies_back(self.network.module)
         return BuildResult(by_format=by_format, seconds=clock.seconds)
 
     def require_writable(self) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...tasks.plain.devices import device_of
-from .graph import clone, get_tensor, set_tensor
+from .graph import clone_of_graph, get_tensor, set_tensor
 
 
 def move(module: fx.GraphModule, device: torch.device) -> None:
@@ -41,6 +41,6 @@ def on_device(module: fx.GraphModule, device: torch.device) -> fx.GraphModule:
     """The module on the device: itself, or a copy."""
     if device == device_of(module):
         return module
-    copied = clone(module)
+    copied = clone_of_graph(module)
     move(copied, device)
     return copied

@@ -27,9 +27,20 @@ _TRAINING_ARGUMENT = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2}
 
 def clone(module: Module) -> Module:
     """A deep copy of a model."""
+    return _copied(module, {})
+
+
+def clone_of_graph(module: Module) -> Module:
+    """A copy of a model whose parameters and buffers are those of the model itself, for whoever replaces some
+    (`set_tensor`) and changes none: a large model has room for few copies of them.
+    """
+    return _copied(module, {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())})
+
+
+def _copied(module: Module, shared: dict[int, Any]) -> Module:
     with warnings.catch_warnings():  # torch warns of its own deprecated check when it copies a graph
         warnings.simplefilter("ignore", FutureWarning)
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, shared)
 
 
 def operation(node: fx.Node) -> str:
@@ -186,9 +197,10 @@ def _read_by_norms(module: fx.GraphModule, index: int) -> list[str]:
 def fold_batch_norms(module: fx.GraphModule) -> fx.GraphModule:
     """A copy in which each batch normalization right behind a layer has become part of the layer's weights.
 
-    w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε). Others (behind a sum, or in front of a layer) stay.
+    w' = w·γ/√(σ²+ε), b' = β + (b-μ)·γ/√(σ²+ε). Others (behind a sum, or in front of a layer) stay. All other
+    tensors are those of the model itself.
     """
-    module = clone(module)
+    module = clone_of_graph(module)
     for node in folded_norms(module):
         _fold(module, argument(node, 0), node)
     module.graph.eliminate_dead_code()

@@ -62,6 +62,7 @@ class Moments(Mapping[str, InputMoments]):
         self._names: set[str] = set()
         self._kept: dict[str, InputMoments] = {}  # what could not be saved
         self._recent: OrderedDict[str, InputMoments] = OrderedDict()
+        self._means: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> InputMoments:
         self._collect()
@@ -79,6 +80,12 @@ class Moments(Mapping[str, InputMoments]):
         self._recent.move_to_end(name)
         self._forget()
         return self._recent[name]
+
+    def mean(self, name: str) -> Tensor:
+        """The mean of a layer's inputs; KeyError as for the moments. It is small, and stays in memory."""
+        if name not in self._means:
+            self._means[name] = self[name].mean
+        return self._means[name]
 
     def __contains__(self, name: object) -> bool:
         self._collect()

@@ -79,7 +79,7 @@ def shift_running_means(module: fx.GraphModule, database: LevelDatabase, layers:
         weight = get_tensor(module, str(argument(layer, 1).target)).detach()
         original = database.level(name).weight()
         change = weight.reshape(original.shape) - original
-        shift = torch.einsum("grc,gc->gr", change, database.moments[name].mean).flatten()
+        shift = torch.einsum("grc,gc->gr", change, database.moments.mean(name)).flatten()
         target = str(running_mean.target)
         set_tensor(module, target, get_tensor(module, target).detach() + shift)
 
@@ -98,7 +98,7 @@ def _read_elsewhere(module: fx.GraphModule) -> set[str]:
 def _mean_change(database: LevelDatabase, layer: str, channels: Tensor | None, level: Level) -> Tensor:
     """E[W x] - E[Ŵ x] of every row of the original layer."""
     original = database.level(layer).weight()
-    mean = database.moments[layer].mean
+    mean = database.moments.mean(layer)
     remaining = mean
     if channels is not None:
         taps = original.shape[-1] // next(

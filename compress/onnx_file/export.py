@@ -6,8 +6,6 @@ node of the graph (proved by running both), so that pruning and quantization can
 """
 
 import contextlib
-import ctypes
-import gc
 import hashlib
 import io
 import logging
@@ -26,6 +24,7 @@ from ...errors import StageError
 from ...tasks.plain.parts import fixed_batch
 from ..graph.graph import argument, array_of, batch_norms, clone, get_tensor, operation
 from ..graph.tracing.trace import batch_of_two, dims_of, dynamic_shapes, output_names
+from ..heap import give_memory_back
 from .free_dims import name_free_dims, require_same_when_smaller
 from .known_sizes import use_known_sizes
 from .locate import Stored, locate_parameters, locate_values, same
@@ -87,16 +86,11 @@ def export_template(folded: fx.GraphModule, inputs: tuple[Tensor, ...], opset: i
     del model.graph.value_info[:]
     _empty(model, {stored.initializer for stored in parameters.values()})
     digests = {name: _digest(folded.state_dict()[name]) for name in sorted(lost)}
-    del marked
-    _give_memory_back()
+    for tensor in (*marked.parameters(), *marked.buffers()):
+        tensor.data = tensor.new_empty(0)  # onnxscript's rules remember the last model that they matched
+    model = onnx.load_from_string(model.SerializeToString())  # a message keeps the memory of what it held
+    give_memory_back()
     return Template(model=model, parameters=parameters, values=values, baked=digests)
-
-
-def _give_memory_back() -> None:
-    """What the exporter leaves in cycles, and what glibc keeps of it: 3 GB after a BERT-base."""
-    gc.collect()
-    with contextlib.suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _empty(model: onnx.ModelProto, names: Set[str]) -> None:

@@ -23,6 +23,7 @@ from ...tasks.plain.devices import CPU, device_of, on
 from ..graph.devices import move
 from ..graph.graph import argument, get_tensor, layer_nodes, set_tensor
 from ..graph.resolution import Resolution
+from ..heap import give_copies_back
 from ..levels.running import mixed_precision
 from ..levels.value_grids import round_to_blocks
 from ..recipe import Precision, Recipe
@@ -97,6 +98,12 @@ class Probe:
         """
         if recipe.resolution is not None:
             return self._at(recipe.resolution).kl(replace(recipe, resolution=None))
+        try:
+            return self._kl(recipe)
+        finally:
+            give_copies_back(self.original)
+
+    def _kl(self, recipe: Recipe) -> float:
         suffix = self._suffix(recipe)
         return self._in_halves(
             lambda references: self._divergence(suffix, references, [each.inputs for each in references])

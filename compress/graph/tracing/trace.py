@@ -52,6 +52,8 @@ def trace(model: nn.Module, example_inputs: ExampleInputs, dynamic: Dynamic | No
     program = _exported(model, inputs if form.batch else batch_of_two(inputs), dims, form.batch)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
+    for method in ("train", "eval"):  # they only refuse, and hold the program with a copy of all weights
+        vars(module).pop(method, None)
     drop_conversions(module)
     forget_layouts(module)
     keep_inputs(module)

@@ -11,7 +11,7 @@ from ...graph.devices import move
 from ...graph.graph import (
     CONVOLUTIONS,
     argument,
-    clone,
+    clone_of_graph,
     get_tensor,
     layer_nodes,
     operation,
@@ -76,7 +76,7 @@ def fake_quantized_outputs(
     roundings add up to 9 % of the answer. `entering` and `leaving` have, by node, the rounding of its first
     input and of its output.
     """
-    rounded = clone(module)
+    rounded = clone_of_graph(module)
     by_node = {node: scales[source] for node, source in plan.tensors.items()}
     biases = {}
     for name, node in layer_nodes(rounded):
