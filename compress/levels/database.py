@@ -47,7 +47,7 @@ from .wide import compensated_parts, dense, error_of, parts_of, rounded_parts
 
 log = logging.getLogger(__name__)
 
-VERSION = 7
+VERSION = 8
 LIMIT_BYTES = 2 << 30
 SHRINK_EVERY = 256  # entries
 _SHORT_LIVED = ("levels", "factors")  # there are many, each of which is made soon

@@ -271,31 +271,46 @@ def round_compensating(weight: Tensor, second: Tensor, scale: Tensor, bits: int)
     """
     low, high = grid_limits(bits)
     order = second.diagonal(dim1=-2, dim2=-1).argsort(-1, descending=True)
-    back = order.argsort(-1)
     hessian = torch.stack([h[o][:, o] for h, o in zip(damped(second.double()), order, strict=True)])
     factor = _inverse_factor(hessian).float()
-    ordered = torch.stack([w[:, o] for w, o in zip(weight, order, strict=True)])
+    diagonal = factor.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+    ordered = torch.stack([w.T[o] for w, o in zip(weight, order, strict=True)])  # a column lies together
     integers, errors = torch.empty_like(ordered), torch.empty_like(ordered)
-    for start in range(0, ordered.shape[-1], BLOCK):
-        end = min(start + BLOCK, ordered.shape[-1])
+    for start in range(0, ordered.shape[1], BLOCK):
+        end = min(start + BLOCK, ordered.shape[1])
         for column in range(start, end):
-            value = ordered[..., column]
-            integers[..., column] = (value / scale).round().clamp(low, high)
-            errors[..., column] = (value - integers[..., column] * scale) / factor[:, column, column, None]
-            within = factor[:, None, column, column + 1 : end]
-            ordered[..., column + 1 : end] -= errors[..., column, None] * within
-        ordered[..., end:] -= errors[..., start:end] @ factor[:, start:end, end:]
-    return torch.stack([q[:, o] for q, o in zip(integers, back, strict=True)])
+            value, rounded = ordered[:, column], integers[:, column]
+            torch.div(value, scale, out=rounded).round_().clamp_(low, high)
+            errors[:, column] = (value - rounded * scale) / diagonal[:, column]
+            within = factor[:, column, column + 1 : end, None]
+            ordered[:, column + 1 : end].baddbmm_(within, errors[:, column, None], alpha=-1)
+        ordered[:, end:].baddbmm_(factor[:, start:end, end:].mT, errors[:, start:end], alpha=-1)
+    back = order.argsort(-1)
+    return torch.stack([q[o].T for q, o in zip(integers, back, strict=True)]).contiguous()
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
     """The upper triangular U with UᵀU = H⁻¹: the inverse of the factor of H with its rows and columns in
-    reverse, which takes a quarter of the time of inverting H.
+    reverse, which takes a fraction of the time of inverting H.
     """
-    reverse = torch.linalg.cholesky(hessian.flip(-1, -2)).flip(-1, -2)
-    eye = torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device).expand_as(hessian)
-    factor: Tensor = torch.linalg.solve_triangular(reverse, eye, upper=True)
-    return factor
+    return _inverse_of_upper(torch.linalg.cholesky(hessian.flip(-1, -2)).flip(-1, -2))
+
+
+def _inverse_of_upper(upper: Tensor) -> Tensor:
+    """The inverse of upper triangular matrices, by halves: most of it are products, a third of those of
+    solving for each column.
+    """
+    size = upper.shape[-1]
+    if size <= BLOCK:
+        eye = torch.eye(size, dtype=upper.dtype, device=upper.device).expand_as(upper)
+        solved: Tensor = torch.linalg.solve_triangular(upper, eye, upper=True)
+        return solved
+    half = size // 2
+    first, last = _inverse_of_upper(upper[..., :half, :half]), _inverse_of_upper(upper[..., half:, half:])
+    inverse = torch.zeros_like(upper)
+    inverse[..., :half, :half], inverse[..., half:, half:] = first, last
+    inverse[..., :half, half:] = -(first @ upper[..., :half, half:] @ last)
+    return inverse
 
 
 def round_adaptively(

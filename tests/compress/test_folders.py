@@ -7,7 +7,7 @@ import pytest
 from autocompress import compress
 
 ROOT = Path(compress.__file__).parent
-RECORDS = {"artifact", "options", "recipe", "stages"}
+RECORDS = {"artifact", "heap", "options", "recipe", "stages"}
 ALLOWED = {
     "graph": RECORDS,
     "levels": RECORDS | {"graph"},
