@@ -55,15 +55,29 @@ def low_rank_factors(matrix: Tensor, rank: int, second_moment: Tensor | None = N
     """
     values = matrix.double()
     if second_moment is None:
-        u, sizes, down = torch.linalg.svd(values, full_matrices=False)
+        up, down = _leading(values, rank)
     else:
         moment = second_moment.double()
         ridge = RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
         eye = torch.eye(len(moment), dtype=values.dtype, device=values.device)
         root = torch.linalg.cholesky(moment + ridge * eye)
-        u, sizes, vh = torch.linalg.svd(values @ root, full_matrices=False)
-        down = torch.linalg.solve_triangular(root, vh[:rank], upper=False, left=False)
-    return (u[:, :rank] * sizes[:rank]).to(matrix.dtype), down[:rank].to(matrix.dtype)
+        up, down = _leading(values @ root, rank)
+        down = torch.linalg.solve_triangular(root, down, upper=False, left=False)
+    return up.to(matrix.dtype), down.to(matrix.dtype)
+
+
+def _leading(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The first `rank` singular values and vectors of a matrix, out × rank and rank × in; the first holds the
+    values. By the eigenvectors of the smaller of AAᵀ and AᵀA, in a fraction of the time of a decomposition of
+    A: a projection on them is as exact as they are orthogonal, however small their values.
+    """
+    if len(matrix) > matrix.shape[1]:
+        vectors = torch.linalg.eigh(matrix.T @ matrix).eigenvectors.flip(-1)[:, :rank]
+        return matrix @ vectors, vectors.T
+    vectors = torch.linalg.eigh(matrix @ matrix.T).eigenvectors.flip(-1)[:, :rank]
+    down = vectors.T @ matrix
+    sizes = down.norm(dim=1).clamp_min(torch.finfo(down.dtype).tiny)
+    return vectors * sizes, down / sizes.unsqueeze(1)
 
 
 def kept_factors(
