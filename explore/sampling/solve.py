@@ -12,6 +12,7 @@ Many problems are solved in one pass: every table has a leading axis of rows, wh
 (1, λ₁, …, μ₁, …) and in the held levels. The worst of several targets is no sum: `mixtures.py` finds prices.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -259,7 +260,7 @@ def _eliminate_all(
 
 def _width(scope: Iterable[int], shape: Sequence[int]) -> float:
     """The number of entries of a table over these slots."""
-    return float(np.prod([shape[slot] for slot in scope]))
+    return math.prod((shape[slot] for slot in scope), start=1.0)
 
 
 def _merge(target: list[_Table], table: _Table, shape: Sequence[int]) -> None:
