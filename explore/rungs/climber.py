@@ -94,7 +94,7 @@ class Climber:
 
     def _begin(self) -> None:
         """What was measured before there were tables teaches the curve from KL to drop; the fastest islands
-        are the first candidates of r0.
+        are the first candidates of r0, as many as are looked at for one that goes up.
         """
         trials, tables = self._trials, self._tables
         for point in trials.points:
@@ -103,8 +103,10 @@ class Climber:
                 continue
             if (kl := tables.kl_of_tried(point.recipe)) is not None:
                 self._kls[point.trial] = kl
-        for levels in tables.islands():
-            if trials.time_left() and trials.screen.judge(tables.recipe(levels)) is None:
+        for count, levels in enumerate(tables.islands()):
+            if count >= self._looks_due() or not trials.time_left():
+                return
+            if trials.screen.judge(tables.recipe(levels)) is None:
                 self._look([levels])
 
     def _step(self) -> bool:
@@ -136,11 +138,21 @@ class Climber:
         """How many looks there are for one candidate that goes up: fewer where they say little, and where
         they would take longer than the candidate itself, as with a large network.
         """
-        window = max(1, self._window // 2) if self._poor() else self._window
+        window = self._looks_if_cheap()
         candidate_s = self._trials.screen.seconds(Recipe())
         if candidate_s is None or not self._look_s or self._trials.options.deterministic:
             return window
         return min(window, max(1, int(candidate_s / median(self._look_s))))
+
+    def _looks_if_cheap(self) -> int:
+        return max(1, self._window // 2) if self._poor() else self._window
+
+    def _looks_if_nothing_helps(self) -> int:
+        """How many there are at most for one, where none so far is expected to help: one more where they are
+        dear, since a candidate that disappoints teaches more.
+        """
+        due = self._looks_due()
+        return 3 * due if due == self._looks_if_cheap() else due + 1
 
     def _rung0(self) -> bool:
         """The next candidates of r0: one, and one more for each free builder; False when the sampler has
@@ -210,7 +222,7 @@ class Climber:
         waiting = tables.pool.waiting()
         vectors = tables.vectors(waiting)
         chosen = self._best(vectors)
-        if chosen is None and self._since_promotion < 3 * self._looks_due() and self._rung0():
+        if chosen is None and self._since_promotion < self._looks_if_nothing_helps() and self._rung0():
             return
         if not waiting:
             waiting = tables.pool.guesses()

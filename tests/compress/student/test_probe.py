@@ -132,7 +132,12 @@ def test_a_recipe_for_another_model_is_a_stage_error(compressors):
 def test_answers_that_are_not_finite_are_a_stage_error(compressors, monkeypatch):
     monkeypatch.setattr("autocompress.compress.student.distance.Distance.value", lambda *_: math.nan)
     with pytest.raises(StageError, match="not finite"):
-        compressors("chain").probe.kl(Recipe())
+        compressors("chain").probe.kl(Recipe(precision={"1.0": "int3"}))
+
+
+def test_a_candidate_with_the_original_s_function_is_not_run(compressors, monkeypatch):
+    monkeypatch.setattr("autocompress.compress.student.distance.Distance.value", lambda *_: math.nan)
+    assert compressors("chain").probe.kl(Recipe(fused=True)) == 0.0
 
 
 class Regressor(nn.Sequential):
