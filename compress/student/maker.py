@@ -99,6 +99,8 @@ class StudentMaker:
     def make(self, recipe: Recipe, clock: StageClock, say: Say, schedule: Schedule | None) -> Student:
         """The student of a recipe; a `schedule` replaces the recipe's steps. Raises StageError."""
         student = self.structure.restructured(recipe, clock)
+        if recipe.recovery is not None:  # training changes tensors in place
+            student = replace(student, module=clone(student.module))
         with clock.stage("reconstruct"):
             roundings = self._reconstruct(student, recipe)
             coarse = any(student.bits[name] < 8 for name in roundings)

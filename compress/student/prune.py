@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from ..graph.channels import ChannelMap, Edit, Group
-from ..graph.graph import argument, clone, get_tensor, operation, set_tensor
+from ..graph.graph import argument, clone_of_graph, get_tensor, operation, set_tensor
 
 
 def removed_units(
@@ -33,8 +33,10 @@ def removed_units(
 
 
 def prune(module: fx.GraphModule, channels: ChannelMap, removed: Set[int]) -> fx.GraphModule:
-    """A copy of a traced model without the channels of the `removed` units; the original is not changed."""
-    pruned = clone(module)
+    """A copy of a traced model without the channels of the `removed` units; the original is not changed.
+    Tensors that keep their shapes are those of the original.
+    """
+    pruned = clone_of_graph(module)
     if not removed:
         return pruned
     for use in channels.uses:

@@ -1,5 +1,7 @@
 """What the student of a recipe is made of: samples, and recipes that do not fit the model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from autocompress.compress import Recipe
@@ -19,6 +21,7 @@ from autocompress.compress.stages import StageClock
 from autocompress.compress.student.original import Original
 from autocompress.compress.student.samples import Samples
 from autocompress.errors import OutOfTime, StageError
+from autocompress.tests.compress.random_recipes import random_recipes
 from autocompress.tests.compress.tasks import tiny_task
 from torch.utils.data import DataLoader
 
@@ -142,3 +145,18 @@ def test_a_training_step_is_timed_on_a_copy(compressors):
     assert 0 < students.time_step(recovery) < 10
     after = students.network.module.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "attention"])
+def test_no_student_changes_the_original_whose_tensors_it_shares(name, compressors, tmp_path):
+    compressor = compressors(name)
+    module = compressor.network.module
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    recovery = Recovery(steps=2, learning_rate=0.1, temperature=4.0, weight=0.5)
+    recipes = [*random_recipes(compressor.network, 3, seed="shared"), Recipe(recovery=recovery)]
+    for recipe in recipes:
+        compressor.students.stitched(recipe)
+        for again in (recipe, replace(recipe, recovery=recovery)):
+            compressor.build(again, tmp_path)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+    assert module.state_dict().keys() == before.keys()
