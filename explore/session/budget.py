@@ -26,8 +26,11 @@ SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
 CHEAP = 0.01  # of the budget: where a candidate takes less, candidates teach as much as tables do
 CHEAP_TABLES = 0.6  # of the shares of the tables then: 13 % of the budget
-DEAR = 0.08  # of the budget: where a candidate takes more, few are measured, and tables would take their time
-DEAR_TABLES = 0.5
+MIDDLING = (
+    0.02  # of the budget: where a candidate takes more, the tables take from those that can be measured
+)
+DEAR = 0.08
+DEAR_TABLES = 0.5  # of the shares where a candidate takes as much as that; in between, what lies between
 RECOVERY_SHARE = 0.40
 _FOR_CANDIDATES = SEARCH_SHARE - SENSITIVITY_SHARE - LATENCY_SHARE
 _CANDIDATES = 3  # that a budget must have room for, to be called enough
@@ -84,9 +87,11 @@ class Budget:
         """The share of both that is spent where a candidate takes so long to evaluate."""
         if self.total_s is None:
             return 1.0
-        if candidate_s > DEAR * self.total_s:
-            return DEAR_TABLES
-        return CHEAP_TABLES if candidate_s < CHEAP * self.total_s else 1.0
+        share = candidate_s / self.total_s
+        if share < CHEAP:
+            return CHEAP_TABLES
+        dear = min(1.0, max(0.0, (share - MIDDLING) / (DEAR - MIDDLING)))
+        return 1.0 - dear * (1.0 - DEAR_TABLES)
 
     @property
     def recovery_s(self) -> float | None:

@@ -69,5 +69,6 @@ def test_tables_take_less_than_15_percent_of_the_budget_where_candidates_are_che
     budget = Budget(total_s=600.0)
     both = budget.sensitivity_s + budget.latency_s
     assert budget.of_tables(5.0) * both < 0.15 * 600 < budget.of_tables(30.0) * both
+    assert budget.of_tables(12.0) == 1.0 and budget.of_tables(30.0) == pytest.approx(0.75)
     assert budget.of_tables(60.0) == 0.5  # ten candidates are all that there is time for
     assert Budget(total_s=None).of_tables(0.1) == 1.0
