@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from autocompress.compress.levels.activations import PART, Scale
+from autocompress.compress.levels.activations import PART, SAMPLE, Observed, Scale
 
 LARGE = torch.linspace(-3, 9, 2 * PART + 5)
 IMAGES = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -31,3 +31,13 @@ def test_values_are_those_of_torch(x, scale):
     torchs = torch.fake_quantize_per_tensor_affine(x.float(), scale.scale, scale.zero_point, *scale.limits)
     assert torch.equal(rounded, torchs.to(x.dtype)) and rounded.dtype == x.dtype
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("x", [x for x in TENSORS.values() if x.numel()], ids=[*TENSORS][:-1])
+def test_what_is_observed_does_not_depend_on_the_place_in_memory(x):
+    plain = x.float().contiguous().flatten()
+
+    seen = Observed.of(x)
+
+    assert (seen.low, seen.high) == (min(0.0, float(plain.min())), max(0.0, float(plain.max())))
+    assert torch.equal(seen.values, plain[:: max(1, len(plain) // SAMPLE)])
