@@ -30,6 +30,7 @@ from .tables import FrontTables
 
 MAX_SCREENED = 200  # in a row: everything that is left is out of the limits
 WINDOW = 5  # candidates of r0 for one that goes up
+LOOKS_SHARE = 1 / 3  # of a dear candidate's time, for the looks before it
 _SHORT_STEPS = STEPS[1]  # a recovery of more counts as rung r3
 _KL = "kl"  # user attribute of a trial
 
@@ -136,23 +137,24 @@ class Climber:
 
     def _looks_due(self) -> int:
         """How many looks there are for one candidate that goes up: fewer where they say little, and where
-        they would take longer than the candidate itself, as with a large network.
+        they would take longer than the candidate itself, or a third of it if it is dear.
         """
-        window = self._looks_if_cheap()
+        window = max(1, self._window // 2) if self._poor() else self._window
         candidate_s = self._trials.screen.seconds(Recipe())
         if candidate_s is None or not self._look_s or self._trials.options.deterministic:
             return window
-        return min(window, max(1, int(candidate_s / median(self._look_s))))
-
-    def _looks_if_cheap(self) -> int:
-        return max(1, self._window // 2) if self._poor() else self._window
+        share = LOOKS_SHARE if self._dear() else 1.0
+        return min(window, max(1, int(share * candidate_s / median(self._look_s))))
 
     def _looks_if_nothing_helps(self) -> int:
-        """How many there are at most for one, where none so far is expected to help: one more where they are
-        dear, since a candidate that disappoints teaches more.
+        """How many there are at most for one, where none so far is expected to help: one more where
+        candidates are dear, since one that disappoints teaches more.
         """
-        due = self._looks_due()
-        return 3 * due if due == self._looks_if_cheap() else due + 1
+        return self._looks_due() + 1 if self._dear() else 3 * self._looks_due()
+
+    def _dear(self) -> bool:
+        candidate_s = self._trials.screen.seconds(Recipe())
+        return candidate_s is not None and self._trials.budget.is_dear(candidate_s)
 
     def _rung0(self) -> bool:
         """The next candidates of r0: one, and one more for each free builder; False when the sampler has

@@ -93,6 +93,10 @@ class Budget:
         dear = min(1.0, max(0.0, (share - MIDDLING) / (DEAR - MIDDLING)))
         return 1.0 - dear * (1.0 - DEAR_TABLES)
 
+    def is_dear(self, candidate_s: float) -> bool:
+        """Whether so few candidates fit that everything before them should be short."""
+        return self.total_s is not None and candidate_s > MIDDLING * self.total_s
+
     @property
     def recovery_s(self) -> float | None:
         """The time for rungs r2 and r3."""

@@ -13,6 +13,8 @@ from autocompress.explore.rungs.recoveries import MAX_FAILURES
 from autocompress.explore.rungs.rung_search import RungSearch
 from autocompress.explore.rungs.sensitivity import Sensitivity, plan_changes
 from autocompress.explore.rungs.tables import FrontTables, corner_of, level_labels
+from autocompress.explore.screen import Screen
+from autocompress.explore.session.budget import Budget
 from autocompress.explore.space.space import DEFAULT_RECOVERY, SearchSpace, usual_recovery
 from autocompress.profiles.latency_table import LatencyTable
 from autocompress.results.limits import Constraints
@@ -124,6 +126,18 @@ def test_the_original_and_uniform_int8_come_first_then_what_went_up_from_r0(tmp_
     measured = [trial for trial in done.search.trials.records if trial.number > 1]
     assert all("kl" in trial.user_attrs for trial in measured)
     assert done.run.history[-1].hypervolume > done.run.history[1].hypervolume
+
+
+@pytest.mark.parametrize("dear", [True, False])
+def test_looks_take_a_third_of_the_time_of_a_dear_candidate(tmp_path, monkeypatch, dear):
+    monkeypatch.setattr(Budget, "is_dear", lambda *_: dear)
+    monkeypatch.setattr(Screen, "seconds", lambda *_: 3.0)
+    monkeypatch.setattr("autocompress.explore.rungs.climber.median", lambda _: 1.0)  # of the looks
+
+    counts = climb(tmp_path / "run", trials=8, recovery=False).run.search.rungs.counts
+
+    looks = counts["r0"] - 1  # one tells of uniform int8
+    assert counts["r1"] == 8 and (looks <= 2 * 6 if dear else looks >= 3 * 6)
 
 
 @pytest.mark.parametrize(

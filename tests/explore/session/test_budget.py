@@ -72,3 +72,5 @@ def test_tables_take_less_than_15_percent_of_the_budget_where_candidates_are_che
     assert budget.of_tables(12.0) == 1.0 and budget.of_tables(30.0) == pytest.approx(0.75)
     assert budget.of_tables(60.0) == 0.5  # ten candidates are all that there is time for
     assert Budget(total_s=None).of_tables(0.1) == 1.0
+    assert [budget.is_dear(seconds) for seconds in (5.0, 12.5)] == [False, True]
+    assert not Budget(total_s=None).is_dear(1e9)
