@@ -26,9 +26,7 @@ SENSITIVITY_SHARE = 0.12
 LATENCY_SHARE = 0.10
 CHEAP = 0.01  # of the budget: where a candidate takes less, candidates teach as much as tables do
 CHEAP_TABLES = 0.6  # of the shares of the tables then: 13 % of the budget
-MIDDLING = (
-    0.02  # of the budget: where a candidate takes more, the tables take from those that can be measured
-)
+MIDDLING = 0.02  # of the budget: where a candidate takes more, the tables' time is missed by candidates
 DEAR = 0.08
 DEAR_TABLES = 0.5  # of the shares where a candidate takes as much as that; in between, what lies between
 RECOVERY_SHARE = 0.40
