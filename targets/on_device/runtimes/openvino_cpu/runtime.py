@@ -64,6 +64,7 @@ class OpenVinoSession:
         self._model = model
         self._request = request
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self._held: dict[tuple[tuple[int, ...], ...], list[Any]] = {}  # inputs, which a request only points to
         self.inputs = [_input(port) for port in model.inputs]
 
     def run(self, feeds: Feeds) -> list[Any]:
@@ -83,9 +84,9 @@ class OpenVinoSession:
         key = tuple(feeds[declared.name].shape for declared in self.inputs)
         if key not in self._requests:
             self._requests[key] = compiled(self._model.clone(), feeds, self._request).create_infer_request()
-        for index, declared in enumerate(self.inputs):
-            tensor = ov.Tensor(_writeable(feeds[declared.name]), shared_memory=True)
-            self._requests[key].set_input_tensor(index, tensor)
+        self._held[key] = [_writeable(feeds[declared.name]) for declared in self.inputs]
+        for index, array in enumerate(self._held[key]):
+            self._requests[key].set_input_tensor(index, ov.Tensor(array, shared_memory=True))
         return self._requests[key]
 
 
@@ -122,8 +123,9 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
     """See Runtime: means over all inferences but the first few."""
     model, feeds = _marked(request, arrays)
     inference = compiled(model, feeds, request, PERF_COUNT="YES").create_infer_request()
-    for name, array in feeds.items():
-        inference.set_tensor(name, ov.Tensor(_writeable(array), shared_memory=True))
+    held = {name: _writeable(array) for name, array in feeds.items()}  # the request only points to them
+    for name, array in held.items():
+        inference.set_tensor(name, ov.Tensor(array, shared_memory=True))
     for _ in range(PROFILE_WARM_UP):
         inference.infer()
     before = kernel_sums(inference, runs=PROFILE_WARM_UP)
