@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from autocompress.profiles import load_profile
 from autocompress.targets.model_files.container import as_taken
+from autocompress.targets.target import Target
 from autocompress.targets.transport import WORKER
 from autocompress.tests.targets import models
 from onnx import helper
@@ -126,6 +127,18 @@ def test_inputs_may_be_read_only(runtime: Any, request_: dict[str, Any]) -> None
     given["x"].flags.writeable = False
     (answer,) = runtime.open_session(request_["model"], request_).run(given)
     np.testing.assert_allclose(answer, expected(given["x"]), rtol=1e-5, atol=1e-5)
+
+
+def test_large_stored_samples_are_read_as_they_are(
+    name: str, request_: dict[str, Any], tmp_path: Path
+) -> None:
+    """They are mapped, read-only: copies of them have to live until the answer is there."""
+    stored = np.random.default_rng(0).standard_normal((250_000, 4)).astype(np.float32)
+    (tmp_path / "stored").mkdir()
+    np.save(tmp_path / "stored" / "0.npy", stored)
+    with Target(load_profile(PROFILES[name])).session() as session:
+        (answer,) = session.run(Path(request_["model"]), tmp_path / "stored", batch=100_000)
+    np.testing.assert_allclose(answer, expected(stored), rtol=1e-4, atol=1e-4)
 
 
 def test_a_block_tells_timer_and_wall_clock_of_each_inference(runtime: Any, request_: dict[str, Any]) -> None:

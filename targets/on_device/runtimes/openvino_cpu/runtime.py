@@ -64,7 +64,7 @@ class OpenVinoSession:
         self._model = model
         self._request = request
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
-        self._held: dict[tuple[tuple[int, ...], ...], list[Any]] = {}  # inputs, which a request only points to
+        self._held: dict[tuple[tuple[int, ...], ...], list[Any]] = {}  # a request only points to its inputs
         self.inputs = [_input(port) for port in model.inputs]
 
     def run(self, feeds: Feeds) -> list[Any]:
