@@ -215,7 +215,7 @@ def opened_tables(monkeypatch, away):
     trials = SimpleNamespace(
         space=SPACE,
         budget=Budget(total_s=600.0),
-        points=[SimpleNamespace(seconds={"build": 4.0, "timing loop": 20.0})],
+        points=[SimpleNamespace(seconds={"build": 2.0, "timing loop": 10.0})],
         elapsed_s=0.0,
         left_s=lambda: 1000.0,
         timed=lambda activity: nullcontext(),
