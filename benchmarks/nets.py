@@ -111,10 +111,10 @@ def row(name: str, run: Run) -> str:
 def volume_to_onnxruntime(run: Run) -> float:
     """The normalized hypervolume of placements whose latencies count from the original in ONNX Runtime."""
     vectors = []
-    for point in run.placements:
+    for point in filter(run.complete, run.placements):
         drop, size, _ = run.vector(point)
         ratio = ratio_to_onnxruntime(run, point)
-        if ratio is not None and run.complete(point):
+        if ratio is not None:
             vectors.append((drop, size, ratio))
     return hypervolume(vectors)
 

@@ -54,8 +54,11 @@ def _flat(answer: Answer, like: Answer) -> np.ndarray:
     return np.concatenate([x.ravel() for x in answer])
 
 
-def _moved_like_torch(actual: Answer, expected: np.ndarray, unrounded: np.ndarray) -> bool:
+def _moved_like_torch(actual: Answer, check: OutputCheck, index: int) -> bool:
     """Whether a file's roundings moved an output as far as those of torch did."""
+    if not check.unrounded:
+        return False
+    expected, unrounded = check.expected[index], check.unrounded[index]
     theirs, low, high = relative_error(expected, unrounded), *LIKE_TORCH
     return np.isfinite(theirs) and low * theirs <= relative_error(actual, unrounded) <= high * theirs
 
@@ -67,8 +70,7 @@ def check_outputs(actual: Sequence[Answer], check: OutputCheck) -> None:
         raise StageError(message, stage="run", kind="wrong-output")
     for index, (output, expected) in enumerate(zip(actual, check.expected, strict=True)):
         error = relative_error(output, expected)
-        moved = bool(check.unrounded) and _moved_like_torch(output, expected, check.unrounded[index])
-        if error > check.tolerance and not moved:
+        if error > check.tolerance and not _moved_like_torch(output, check, index):
             difference = f"differs from torch by {error:.2g} of its size ({check.tolerance:g} allowed)"
             message = f"output {index} {difference}; shape {getattr(output, 'shape', 'varies')}"
             raise StageError(message, stage="run", kind="wrong-output")

@@ -140,7 +140,7 @@ class Climber:
         they would take longer than the candidate itself, or a third of it if it is dear.
         """
         window = max(1, self._window // 2) if self._poor() else self._window
-        candidate_s = self._trials.screen.seconds(Recipe())
+        candidate_s = self._candidate_s
         if candidate_s is None or not self._look_s or self._trials.options.deterministic:
             return window
         share = LOOKS_SHARE if self._dear() else 1.0
@@ -152,9 +152,12 @@ class Climber:
         """
         return self._looks_due() + 1 if self._dear() else 3 * self._looks_due()
 
+    @property
+    def _candidate_s(self) -> float | None:
+        return self._trials.screen.seconds(Recipe())
+
     def _dear(self) -> bool:
-        candidate_s = self._trials.screen.seconds(Recipe())
-        return candidate_s is not None and self._trials.budget.is_dear(candidate_s)
+        return self._candidate_s is not None and self._trials.budget.is_dear(self._candidate_s)
 
     def _rung0(self) -> bool:
         """The next candidates of r0: one, and one more for each free builder; False when the sampler has

@@ -64,7 +64,7 @@ class OpenVinoSession:
         self._model = model
         self._request = request
         self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
-        self._held: dict[tuple[tuple[int, ...], ...], list[Any]] = {}  # a request only points to its inputs
+        self._held: dict[tuple[tuple[int, ...], ...], Feeds] = {}  # what each request's inputs point to
         self.inputs = [_input(port) for port in model.inputs]
 
     def run(self, feeds: Feeds) -> list[Any]:
@@ -84,10 +84,16 @@ class OpenVinoSession:
         key = tuple(feeds[declared.name].shape for declared in self.inputs)
         if key not in self._requests:
             self._requests[key] = compiled(self._model.clone(), feeds, self._request).create_infer_request()
-        self._held[key] = [_writeable(feeds[declared.name]) for declared in self.inputs]
-        for index, array in enumerate(self._held[key]):
-            self._requests[key].set_input_tensor(index, ov.Tensor(array, shared_memory=True))
+        self._held[key] = _set_inputs(self._requests[key], feeds)
         return self._requests[key]
+
+
+def _set_inputs(inference: Any, feeds: Feeds) -> Feeds:
+    """Gives a request its inputs, which OpenVINO does not copy: what is returned must live as long as it."""
+    held = {name: _writeable(array) for name, array in feeds.items()}
+    for name, array in held.items():
+        inference.set_tensor(name, ov.Tensor(array, shared_memory=True))
+    return held
 
 
 def _writeable(array: Any) -> Any:
@@ -123,14 +129,13 @@ def profile(request: Request, arrays: Any) -> dict[str, Any]:
     """See Runtime: means over all inferences but the first few."""
     model, feeds = _marked(request, arrays)
     inference = compiled(model, feeds, request, PERF_COUNT="YES").create_infer_request()
-    held = {name: _writeable(array) for name, array in feeds.items()}  # the request only points to them
-    for name, array in held.items():
-        inference.set_tensor(name, ov.Tensor(array, shared_memory=True))
+    held = _set_inputs(inference, feeds)
     for _ in range(PROFILE_WARM_UP):
         inference.infer()
     before = kernel_sums(inference, runs=PROFILE_WARM_UP)
     runs = repeated(inference.infer, request["profile_s"])
     sums = kernel_sums(inference, runs=PROFILE_WARM_UP + runs)
+    del held  # not before
     return {
         "runs": runs,
         "kernels": {name: max(0.0, total - before.get(name, 0.0)) / runs for name, total in sums.items()},
